@@ -1,0 +1,1 @@
+"""What both ends share about Kafka: configuration, errors, topics, the client seam, and two brokers to start."""

@@ -1,0 +1,40 @@
+"""librdkafka's log lines on their way into ours, instead of raw on stderr."""
+
+import logging
+import re
+import time
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+_REPEAT_SECONDS = 30.0
+_TIMING = re.compile(r" \(after \d+ms in state .*")
+
+
+class ClientLog:
+    """A client's `logger`: passes each line on at its own level, and the same line at most every 30 seconds.
+
+    A client that waits for its broker says so many times a second (seen: 16 times), each time with another duration.
+    The client calls this from its own `poll`, `consume` or `flush`, so it needs no lock.
+
+    Args:
+        at_most: The highest level to log at, for clients whose failures are raised as well.
+    """
+
+    def __init__(self, at_most: int = logging.CRITICAL) -> None:
+        self._at_most = at_most
+        self._last: dict[str, float] = {}
+
+    def log(self, level: int, _format: str, facility: str, client: str, text: str) -> None:
+        """Take one line: the call confluent_kafka makes."""
+        # Settings of the environment go to consumers and producers alike, and each says so about the other's.
+        if facility == "CONFWARN" and "property and will be ignored by" in text:
+            return
+        line = _TIMING.sub("", text)
+        now = time.monotonic()
+        if now - self._last.get(line, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return
+        self._last = {old: at for old, at in self._last.items() if now - at < _REPEAT_SECONDS}
+        self._last[line] = now
+        _log.log(min(level, self._at_most), line, client=client, facility=facility)

@@ -1,0 +1,1 @@
+"""The dataflows: everything that knows Bytewax's operators."""

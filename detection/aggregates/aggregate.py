@@ -1,0 +1,70 @@
+"""What an aggregate is: a value read off the sorted history of a key, as Python source.
+
+The history of a key (see `detection.features`) is a handful of parallel lists, sorted by event time:
+
+    times    1000  4000  9000          event times, us
+    values     "a"   "b"   "a"         column `value`: the aggregated field of each event
+    totals  0    5    12    20         column `total`: running sums, one longer than the others
+
+A window is a slice `[i, j)` of them, the current event its last member, so most aggregates are one short expression over `i` and `j`.
+The expressions of all features of a key are pasted into one generated function: no call, no object per feature.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from detection.kinds import Kind
+
+
+class Column(StrEnum):
+    """A list kept beside the event times. Part of the stored state: never rename one."""
+
+    VALUE = "value"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The names that generated code gives to one window of one key.
+
+    Attributes:
+        start: Index of the first event inside.
+        stop: Index behind the current event.
+        times: The list of event times.
+        values: The list of the aggregated field's values; empty text where the aggregate asks for none.
+        totals: The list of running sums; empty text where the aggregate asks for none.
+    """
+
+    start: str
+    stop: str
+    times: str
+    values: str = ""
+    totals: str = ""
+
+
+class Aggregate(ABC):
+    """A function of the events in a window.
+
+    Attributes:
+        name: What packs call it.
+        of: The kinds of field it aggregates; empty if it takes no field.
+        optional: Whether its value may be unknown though every event has the field.
+    """
+
+    name: ClassVar[str]
+    of: ClassVar[frozenset[Kind]]
+    optional: ClassVar[bool] = False
+
+    @abstractmethod
+    def result(self, of: Kind | None) -> Kind:
+        """The kind of the aggregate's value over a field of kind `of`."""
+
+    def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002  (some aggregates choose by kind)
+        """The columns it needs beside the times."""
+        return ()
+
+    @abstractmethod
+    def source(self, window: Window, of: Kind | None) -> str:
+        """Python source of the value; `fsum` is in its scope. The window holds at least the current event."""

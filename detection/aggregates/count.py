@@ -1,0 +1,25 @@
+"""count: how many events the window holds."""
+
+from typing import ClassVar
+
+from detection.aggregates.aggregate import Aggregate, Window
+from detection.kinds import Kind
+
+
+class Count(Aggregate):
+    """How many events the window holds, this one included.
+
+    >>> Count().source(Window("i", "j", "times"), None)
+    'j - i'
+    """
+
+    name: ClassVar[str] = "count"
+    of: ClassVar[frozenset[Kind]] = frozenset()
+
+    def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
+        """Always an int, at least 1."""
+        return Kind.INT
+
+    def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
+        """Two indexes apart."""
+        return f"{window.stop} - {window.start}"

@@ -1,0 +1,31 @@
+"""distinct: how many different values of the field the window holds."""
+
+from typing import ClassVar
+
+from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.kinds import Kind
+
+
+class Distinct(Aggregate):
+    """How many different values of the field the window holds, this event's included.
+
+    Exact. The work grows with the events in the window.
+
+    >>> Distinct().source(Window("i", "j", "times", "values"), Kind.STR)
+    'len(set(values[i:j]))'
+    """
+
+    name: ClassVar[str] = "distinct"
+    of: ClassVar[frozenset[Kind]] = frozenset(Kind)
+
+    def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
+        """Always an int, at least 1."""
+        return Kind.INT
+
+    def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002
+        """The values themselves."""
+        return (Column.VALUE,)
+
+    def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
+        """A set of the slice."""
+        return f"len(set({window.values}[{window.start}:{window.stop}]))"

@@ -1,0 +1,381 @@
+"""Bytes to events. A generated fast path takes what is plainly right; everything else goes to the exact path, which decides.
+
+The fast path must never accept what the exact path refuses. It leans on msgspec for syntax and types, and on one count of
+quotation marks: when the text holds exactly those of the declared members, there is no other member, so none occurs twice.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+
+from detection.errors import UndecodableError
+from detection.generated import define, indent
+from detection.kinds import Kind
+from detection.pack import VERDICT_MEMBERS, EventType, Field
+from detection.records import Record
+
+MICROS: Final = 1_000_000
+FAR_FUTURE: Final = 3600 * MICROS
+"""How far an event's time may lie ahead of its record's timestamp, us."""
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_NAIVE: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+_MICROSECOND: Final = timedelta(microseconds=1)
+_SAFE_MICROS: Final = 2**50
+"""Below it a float's own error times 10^6 stays under a quarter, so rounding the product is rounding the decimal text."""
+
+Event: TypeAlias = Any
+"""An instance of `EventCodec.type`: fields as `f_NAME`, and the attributes of `SYSTEM`."""
+
+SYSTEM: Final[tuple[tuple[str, type, Any], ...]] = (
+    ("raw", bytes, b""),  # the record's value
+    ("key", bytes | None, None),  # the record's key
+    ("partition", int, 0),
+    ("offset", int, 0),
+    ("time", int, 0),  # event time, us
+    ("watermark", int, 0),  # the newest event time of the partition so far, this event's included, us
+    ("sequence", int, 0),  # counts the partition's events that several keyed steps work on
+    ("clash", bool, False),  # the input has a member that the verdict adds
+    ("features", tuple, ()),
+    ("evidence", tuple, ()),
+)
+_WIRE: Final[dict[Kind, Any]] = {
+    Kind.STR: str,
+    Kind.INT: Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)],
+    Kind.FLOAT: float,
+    Kind.BOOL: bool,
+    Kind.MONEY: float | str,
+}
+_JSON_NAMES: Final = {str: "a string", bool: "true or false", type(None): "null", dict: "an object", list: "an array"}
+
+
+class EventCodec:
+    """Decodes the records of one event type.
+
+    Attributes:
+        type: The class of its events, a msgspec Struct made from the pack.
+        index: The event type's number, also the class attribute `kind` of `type`.
+        decode: From a record to an event; raises UndecodableError.
+    """
+
+    def __init__(self, event: EventType, index: int) -> None:
+        self.event = event
+        self.index = index
+        self._added = (*VERDICT_MEMBERS, *event.added)
+        declared = list(event.fields)
+        if event.time is not None:
+            declared.append(Field(event.time, Kind.TIME, event.time_optional))
+        declared.sort(key=lambda field: field.optional)
+        self._declared = tuple(declared)
+        wire = {**_WIRE, Kind.TIME: datetime | int}
+        fields: list[Any] = [
+            (f"f_{field.name}", wire[field.kind] | None, None) if field.optional else (f"f_{field.name}", wire[field.kind])
+            for field in declared
+        ]
+        rename = {f"f_{field.name}": field.name for field in declared}
+        rename.update({name: f"#{name}" for name, _, _ in SYSTEM})  # no name that a pack can declare
+        self.type: type[Any] = msgspec.defstruct(
+            f"{event.name.title().replace('_', '')}Event",
+            [*fields, *SYSTEM],
+            rename=rename,
+            gc=False,
+            namespace={"kind": index},
+        )
+        self.columns: Final = tuple(self.type.__struct_fields__)
+        self.decode: Callable[[Record], Event] = self._fast()
+
+    # --- the fast path -----------------------------------------------------------------------------------------
+
+    def _fast(self) -> Callable[[Record], Event]:
+        """Generate the decoder: parse, compare the quotation marks, convert money and time, fill in the rest."""
+        quotes = 0
+        optional: list[str] = []
+        for field in self._declared:
+            marks = 4 if field.kind in {Kind.STR, Kind.TIME} else 2
+            if field.kind is Kind.TIME:
+                optional.append(f"if type(e.f_{field.name}) is int: n -= 2")
+            if field.optional:
+                optional.append(f"if e.f_{field.name} is None: n -= {marks}")
+            quotes += marks
+        body = [
+            "raw = r.value",
+            "if raw is None: return exact(r)",
+            "try: e = parse(raw)",
+            "except ValidationError: return exact(r)",
+            "except (DecodeError, UnicodeDecodeError) as error: raise Undecodable(f'not JSON: {describe(error)}') from None",
+            "except RecursionError: raise Undecodable('nested too deeply') from None",
+            f"n = {quotes}",
+            *optional,
+            "if raw.count(b'\"') != n and not plain(raw): return exact(r)",
+            "if raw.count(b'\"') != n: e.clash = clashes(raw)",
+        ]
+        for field in self._declared:
+            if field.kind is Kind.MONEY:
+                body += self._guarded(field, self._fast_money(field))
+        body += self._fast_time()
+        body += [
+            "if t - r.timestamp * 1000 > FAR_FUTURE and r.timestamp >= 0: return exact(r)",
+            "e.time = t",
+            "e.raw = raw",
+            "e.key = r.key",
+            "e.partition = r.partition",
+            "e.offset = r.offset",
+            "e.features = ()",
+            "e.evidence = ()",
+            "return e",
+        ]
+        scope = {
+            "parse": msgspec.json.Decoder(self.type).decode,
+            "exact": self.exact,
+            "plain": self._plain,
+            "clashes": self._clashes,
+            "describe": _describe,
+            "Undecodable": UndecodableError,
+            "ValidationError": msgspec.ValidationError,
+            "DecodeError": msgspec.DecodeError,
+            "FAR_FUTURE": FAR_FUTURE,
+            "SAFE": _SAFE_MICROS,
+            "EPOCH": _EPOCH,
+            "EPOCH_NAIVE": _EPOCH_NAIVE,
+            "MICROSECOND": _MICROSECOND,
+        }
+        return define(f"decode_{self.event.name}", [f"def decode_{self.event.name}(r):", *indent(body)], scope)
+
+    @staticmethod
+    def _guarded(field: Field, lines: list[str]) -> list[str]:
+        return [f"if e.f_{field.name} is not None:", *indent(lines)] if field.optional else lines
+
+    @staticmethod
+    def _fast_money(field: Field) -> list[str]:
+        name = f"e.f_{field.name}"
+        return [
+            f"if type({name}) is str: return exact(r)",
+            f"y = {name} * 1e6",
+            "if not -SAFE < y < SAFE: return exact(r)",
+            "m = round(y)",
+            "if not -0.25 < y - m < 0.25: return exact(r)",
+            f"{name} = m",
+        ]
+
+    def _fast_time(self) -> list[str]:
+        if self.event.time is None:
+            return ["t = r.timestamp * 1000", "if t < 0: return exact(r)"]
+        name = f"e.f_{self.event.time}"
+        lines = [
+            f"t = {name}",
+            "if type(t) is int: t *= 1000",
+            "elif t.tzinfo is None: t = (t - EPOCH_NAIVE) // MICROSECOND",
+            "else: t = (t - EPOCH) // MICROSECOND",
+        ]
+        if self.event.time_optional:
+            absent = ["if t is None:", "    t = r.timestamp * 1000", "    if t < 0: return exact(r)"]
+            lines = [lines[0], *absent, f"el{lines[1]}", *lines[2:]]
+        # A time beyond 64 bits could not be stored; the exact path says so.
+        return [*lines, f"if not {INT64_MIN} < t < {INT64_MAX // 2}: return exact(r)"]
+
+    def _plain(self, raw: bytes) -> bool:
+        """Whether a text with other members still shows at a glance that no declared one occurs twice."""
+        if b"\\" in raw:  # a member's name may be written with escapes
+            return False
+        if any(raw.count(b'"%b"' % field.name.encode()) > 1 for field in self._declared):
+            return False
+        try:
+            return raw.isascii() or bool(raw.decode())  # msgspec does not look into strings that it skips
+        except UnicodeDecodeError:
+            return False
+
+    def _clashes(self, raw: bytes) -> bool:
+        return any(b'"%b"' % name.encode() in raw for name in self._added) and any(
+            name in json.loads(raw) for name in self._added
+        )
+
+    # --- the exact path ----------------------------------------------------------------------------------------
+
+    def exact(self, record: Record) -> Event:
+        """Decode with care for every doubtful case; also the words for what is wrong.
+
+        Raises:
+            UndecodableError: Says which member, what was expected, and what came.
+        """
+        members = self._members(record.value)
+        values = {f"f_{field.name}": self._value(field, members) for field in self._declared}
+        event = self.type(**values)
+        stamp = record.timestamp * 1000
+        time = stamp
+        if self.event.time is not None and values[f"f_{self.event.time}"] is not None:
+            time = values[f"f_{self.event.time}"]
+        elif stamp < 0:
+            msg = f"{self.event.time or 'time'}: expected {_expected(Kind.TIME)}, got nothing, and the record has no timestamp"
+            raise UndecodableError(msg)
+        if record.timestamp >= 0 and time - stamp > FAR_FUTURE:
+            ahead = (time - stamp) / MICROS / 3600
+            msg = f"{self.event.time}: expected a time at most 1 h after the record's timestamp, got one {ahead:.1f} h after it"
+            raise UndecodableError(msg)
+        event.raw = record.value
+        event.key = record.key
+        event.partition = record.partition
+        event.offset = record.offset
+        event.time = time
+        event.clash = any(name in members for name in self._added)
+        return event
+
+    def _members(self, raw: bytes | None) -> dict[str, Any]:
+        if raw is None:
+            msg = "tombstone: expected a JSON object, got no value"
+            raise UndecodableError(msg)
+        pairs: list[list[tuple[str, Any]]] = []
+
+        def keep(found: list[tuple[str, Any]]) -> dict[str, Any]:
+            pairs.append(found)
+            return dict(found)
+
+        try:
+            msgspec.json.decode(raw, type=msgspec.Raw)  # stricter than the standard library about escapes and control characters
+            value = json.loads(raw.decode(), object_pairs_hook=keep, parse_float=Decimal, parse_constant=_refuse_constant)
+        except RecursionError:
+            msg = "nested too deeply"
+            raise UndecodableError(msg) from None
+        except (ValueError, msgspec.DecodeError) as error:  # also a number of more digits than Python converts
+            msg = f"not JSON: {_describe(error)}"
+            raise UndecodableError(msg) from None
+        if not isinstance(value, dict):
+            msg = f"expected a JSON object, got {_what(value)}"
+            raise UndecodableError(msg)
+        names = [name for name, _ in pairs[-1]]
+        for field in self._declared:
+            if names.count(field.name) > 1:
+                msg = f"{field.name}: occurs {names.count(field.name)} times"
+                raise UndecodableError(msg)
+        return value
+
+    def _value(self, field: Field, members: dict[str, Any]) -> Any:
+        value = members.get(field.name)
+        if value is None:
+            if field.optional:
+                return None
+            msg = f"{field.name}: expected {_expected(field.kind)}, got {'null' if field.name in members else 'nothing'}"
+            raise UndecodableError(msg)
+        try:
+            return _CONVERT[field.kind](value)
+        except (ValueError, ArithmeticError):
+            msg = f"{field.name}: expected {_expected(field.kind)}, got {_what(value)}"
+            raise UndecodableError(msg) from None
+
+
+def money(text: str | Decimal | int) -> int:
+    """An amount in 10^-6 units; finer than that is rounded half-even.
+
+    >>> money("400.01"), money("0.0000005"), money("0.0000015")
+    (400010000, 0, 2)
+
+    Raises:
+        ValueError: It is no decimal number, or is beyond 64 bits.
+    """
+    with localcontext(prec=60):
+        try:
+            micros = (Decimal(text) * MICROS).to_integral_value(ROUND_HALF_EVEN)
+            if not INT64_MIN <= micros <= INT64_MAX:
+                raise ValueError(text)
+        except (InvalidOperation, OverflowError):
+            raise ValueError(text) from None
+    return int(micros)
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    value.encode()  # a lone surrogate could never be written out again
+    return value
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int or not INT64_MIN <= value <= INT64_MAX:
+        raise ValueError(value)
+    return value
+
+
+def _float(value: Any) -> float:
+    if type(value) is int or isinstance(value, Decimal):
+        number = float(value)
+        if abs(number) != float("inf"):
+            return number
+    raise ValueError(value)
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(value)  # noqa: TRY004  (one kind of error for all conversions)
+    return value
+
+
+def _money(value: Any) -> int:
+    if isinstance(value, str):
+        if not value.isascii() or "_" in value or not value.strip() == value:
+            raise ValueError(value)
+        return money(value)
+    if type(value) is int or isinstance(value, Decimal):
+        return money(value)
+    raise ValueError(value)
+
+
+def _time(value: Any) -> int:
+    if isinstance(value, str):
+        try:
+            moment = msgspec.convert(value, datetime)
+        except msgspec.ValidationError:
+            raise ValueError(value) from None
+        return (moment - (_EPOCH if moment.tzinfo else _EPOCH_NAIVE)) // _MICROSECOND
+    return _int(_int(value) * 1000)
+
+
+_CONVERT: Final[dict[Kind, Callable[[Any], Any]]] = {
+    Kind.STR: _str,
+    Kind.INT: _int,
+    Kind.FLOAT: _float,
+    Kind.BOOL: _bool,
+    Kind.MONEY: _money,
+    Kind.TIME: _time,
+}
+
+
+def _refuse_constant(name: str) -> None:
+    msg = f"{name} is no JSON"
+    raise ValueError(msg)
+
+
+def _expected(kind: Kind) -> str:
+    return {
+        Kind.STR: "a string",
+        Kind.INT: "an integer of at most 64 bits",
+        Kind.FLOAT: "a number",
+        Kind.BOOL: "true or false",
+        Kind.MONEY: "an amount of at most 64 bits in millionths",
+        Kind.TIME: "an ISO 8601 time or epoch milliseconds",
+    }[kind]
+
+
+def _what(value: Any) -> str:
+    """What came, in a few words: never more than a glimpse of it, an error is no place for a megabyte."""
+    if type(value) in _JSON_NAMES and not isinstance(value, bool | str):
+        return _JSON_NAMES[type(value)]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = json.dumps(value) if isinstance(value, str) else _number(value)
+    return text if len(text) <= 60 else f"{text[:60]}… ({len(text)} characters)"  # noqa: PLR2004
+
+
+def _number(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:  # an int of more digits than Python writes
+        return "an integer of thousands of digits"
+
+
+def _describe(error: Exception) -> str:
+    return str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "the text is cut off")[:200]

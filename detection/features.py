@@ -1,0 +1,497 @@
+"""Features: sliding windows over the history of each key, computed by one generated function per keyed step.
+
+A **step** gathers all features whose key begins with the same field; all events with an equal first field meet in one key group
+of that step. A **log** is the history of the events of one type by one whole key. Per key it is a list of parallel lists:
+
+    [times, origins, column…]
+
+sorted by event time, equal times in order of arrival. An origin is `partition << 48 | offset`. Every window of every feature over
+that key is a slice of the one log. This is what a snapshot stores: plain builtins that one C call can encode.
+
+A log forgets what no event in time can see any more: entries at or before `watermark - lateness - longest window`, the watermark
+being that of the source partition (`detection.codec`), never a clock. A late event sees what is left.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import fsum
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from detection.aggregates import Column, Window
+from detection.codec import Event
+from detection.errors import StateError
+from detection.generated import define, indent
+from detection.kinds import Kind
+from detection.pack import EventType, Feature, Field, Pack
+
+EVIDENCE: Final = 20
+"""How many of the newest origins of a window a verdict names."""
+
+STATE_FORMAT: Final = 1
+_ORIGIN_BITS: Final = 48
+_REBASE: Final = 2**60
+_EVICT_EVERY: Final = 4
+
+History: TypeAlias = list[list[Any]]
+Keys: TypeAlias = dict[str, History]
+
+
+def origin(number: int, topic: str) -> str:
+    """The address of an origin number: `topic/partition/offset`.
+
+    >>> origin(3 << 48 | 7, "clicks")
+    'clicks/3/7'
+    """
+    return f"{topic}/{number >> _ORIGIN_BITS}/{number & (1 << _ORIGIN_BITS) - 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One window of one log; several features may read it."""
+
+    log: "Log"
+    window: int
+
+
+@dataclass(slots=True, eq=False)
+class Log:
+    """The history of one event type by one key.
+
+    Attributes:
+        event: The event type.
+        key: The key's fields.
+        of: The optional field every entry has; events without it are no part of this log.
+        columns: The lists kept beside times and origins: the field and what is kept of it.
+        longest: The longest window over it, us.
+    """
+
+    event: EventType
+    key: tuple[Field, ...]
+    of: Field | None
+    columns: list[tuple[Field, Column]] = field(default_factory=list)
+    longest: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its name in the stored state: never change how it is made."""
+        key = ",".join(part.name for part in self.key)
+        return f"{self.event.name}/{key}" + (f"/has:{self.of.name}" if self.of else "")
+
+    @property
+    def retention(self) -> int:
+        """How far behind the watermark an entry may be before nobody can see it, us."""
+        return self.longest + self.event.lateness
+
+
+class Step:
+    """All features whose key begins with one field.
+
+    Attributes:
+        name: The field; also the step's name in the stored state.
+        number: Its place in the plan.
+        logs: Its logs, by name.
+    """
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        self.number = number
+        self.logs: dict[str, Log] = {}
+        self.by_event: dict[str, list[Feature]] = {}
+
+    def add(self, event: EventType, feature: Feature) -> None:
+        """Give the feature its log and column."""
+        of = feature.of if feature.of and feature.of.optional else None
+        log = Log(event, feature.key, of)
+        log = self.logs.setdefault(log.name, log)
+        log.longest = max(log.longest, feature.window)
+        if feature.of is not None:
+            for column in feature.aggregate.columns(feature.of.kind):
+                if (feature.of, column) not in log.columns:
+                    log.columns.append((feature.of, column))
+        self.by_event.setdefault(event.name, []).append(feature)
+
+    def log_of(self, feature: Feature) -> Log:
+        """The log that the feature reads."""
+        of = feature.of if feature.of and feature.of.optional else None
+        return next(log for log in self.logs.values() if (log.event.name, log.key, log.of) == (feature.on, feature.key, of))
+
+
+class Plan:
+    """How a pack's features are computed.
+
+    Attributes:
+        steps: The keyed steps, by name.
+        joined: The numbers of the event types that more than one step works on.
+        keyless: The numbers of the event types that no step works on.
+    """
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self.steps: dict[str, Step] = {}
+        for event in pack.events:
+            for feature in event.features:
+                name = feature.key[0].name
+                step = self.steps.setdefault(name, Step(name, len(self.steps)))
+                step.add(event, feature)
+        self.joined = frozenset(index for index, event in enumerate(pack.events) if len(self.steps_of(event)) > 1)
+        self.keyless = frozenset(index for index, event in enumerate(pack.events) if not event.features)
+
+    def steps_of(self, event: EventType) -> list[Step]:
+        """The steps that work on an event type, in the order in which their values stand in `features`."""
+        return [step for step in self.steps.values() if event.name in step.by_event]
+
+    def features_of(self, event: EventType) -> list[Feature]:
+        """The event type's features in the order of the tuple that the steps compute."""
+        return [feature for step in self.steps_of(event) for feature in step.by_event[event.name]]
+
+    def evidence_of(self, event: EventType) -> list[Span]:
+        """The windows whose evidence stands in `evidence`: those of features that a rule reads."""
+        return [span for step in self.steps_of(event) for span in self.spans(step, event)]
+
+    def span_of(self, feature: Feature) -> Span:
+        """The window that the feature reads."""
+        return Span(self.steps[feature.key[0].name].log_of(feature), feature.window)
+
+    def spans(self, step: Step, event: EventType) -> list[Span]:
+        """The windows of one step whose evidence a verdict may name."""
+        read = {name for rule in event.rules for name in rule.reads}
+        spans: list[Span] = []
+        for feature in step.by_event[event.name]:
+            span = Span(step.log_of(feature), feature.window)
+            if feature.name in read and span not in spans:
+                spans.append(span)
+        return spans
+
+
+class GroupState:
+    """The histories of one key group of one step: updated by each event, snapshot and restored whole.
+
+    Attributes:
+        step: The step's name.
+    """
+
+    def __init__(self, program: "StepProgram") -> None:
+        self._program = program
+        self._logs: list[Keys] = [{} for _ in program.logs]
+        self._watermarks: list[dict[int, int]] = [{} for _ in program.logs]
+        # Groups that are born one after the other evict at different snapshots, so that no epoch pays for all of them.
+        self._snapshots = program.groups
+        program.groups += 1
+
+    def update(self, events: Iterable[Event]) -> list[tuple[Event, tuple[Any, ...], tuple[Any, ...]]]:
+        """Take the events into the histories, in order.
+
+        Returns:
+            Event, feature values and evidence of those that are joined; of the others both are set on the event itself.
+        """
+        return self._program.run(events, self._logs, self._watermarks)
+
+    def sizes(self) -> dict[str, int]:
+        """How many keys each log holds."""
+        return {log.name: len(keys) for log, keys in zip(self._program.logs, self._logs, strict=True)}
+
+    def evict(self) -> None:
+        """Drop the keys that no event in time can see any more."""
+        for number, (log, keys) in enumerate(zip(self._program.logs, self._logs, strict=True)):
+            keep = {partition: watermark - log.retention for partition, watermark in self._watermarks[number].items()}
+            if not keep:
+                continue
+            # A key ages by the watermark of the partition that its newest event came from.
+            self._logs[number] = {
+                key: history for key, history in keys.items() if history[0][-1] > keep[history[1][-1] >> _ORIGIN_BITS]
+            }
+
+    def snapshot(self) -> bytes:
+        """The state as msgpack; at every fourth snapshot the expired keys are dropped first."""
+        self._snapshots += 1
+        if self._snapshots % _EVICT_EVERY == 0:
+            self.evict()
+        state = {
+            "format": STATE_FORMAT,
+            "step": self._program.name,
+            "logs": {
+                log.name: {
+                    "columns": [f"{column}:{of.name}" for of, column in log.columns],
+                    "kinds": [of.kind for of, _ in log.columns],
+                    "retention": log.retention,
+                    "watermarks": watermarks,
+                    "keys": keys,
+                }
+                for log, keys, watermarks in zip(self._program.logs, self._logs, self._watermarks, strict=True)
+            },
+        }
+        try:
+            return _encode(state)
+        except OverflowError:  # running sums beyond 64 bits
+            return _encode(_stringified(state))
+
+    @staticmethod
+    def step_of(snapshot: bytes) -> str:
+        """The step that a snapshot belongs to.
+
+        Raises:
+            StateError: It is no snapshot.
+        """
+        try:
+            return str(_decode(snapshot)["step"])
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            msg = f"state: cannot be read: {error}"
+            raise StateError(msg) from error
+
+    @classmethod
+    def restore(cls, program: "StepProgram", snapshot: bytes) -> "GroupState":
+        """The state that a snapshot was taken of, fitted to the pack of today.
+
+        Logs that the pack no longer names are dropped, new ones start empty, columns that are new to a log hold None
+        (or a running sum of nothing) for the events before.
+
+        Raises:
+            StateError: The snapshot is damaged, or of a format that this release does not know.
+        """
+        self = cls(program)
+        try:
+            state = _decode(snapshot)
+            if state["format"] != STATE_FORMAT:
+                msg = f"state of step {program.name}: expected format {STATE_FORMAT}, got {state['format']!r}"
+                raise StateError(msg)
+            if state["step"] != program.name:
+                msg = f"state: expected step {program.name}, got {state['step']!r}"
+                raise StateError(msg)
+            for number, log in enumerate(program.logs):
+                stored = state["logs"].get(log.name)
+                if stored is not None:
+                    self._logs[number] = _fitted(stored, log)
+                    self._watermarks[number] = stored["watermarks"]
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+            msg = f"state of step {program.name}: cannot be read: {error}"
+            raise StateError(msg) from error
+        return self
+
+
+class StepProgram:
+    """The generated function of one step, and what it needs to know.
+
+    Attributes:
+        name: The step's name.
+        number: The step's place in the plan.
+        logs: The logs, in the order of the state.
+        groups: How many groups were made so far.
+    """
+
+    def __init__(self, plan: Plan, step: Step, types: Mapping[str, type]) -> None:
+        self.name = step.name
+        self.number = step.number
+        self.logs = list(step.logs.values())
+        self.groups = 0
+        self._plan = plan
+        self._step = step
+        self._types = types
+
+    @cached_property
+    def run(self) -> Callable[[Iterable[Event], list[Keys], list[dict[int, int]]], list[Any]]:
+        """The generated function: events in, features and evidence on them or returned."""
+        events = [event for event in self._plan.pack.events if event.name in self._step.by_event]
+        lines = ["def run(events, logs, watermarks):", "    joined = []"]
+        lines += indent([f"keys{n} = logs[{n}]; get{n} = keys{n}.get; marks{n} = watermarks[{n}]" for n in range(len(self.logs))])
+        lines += ["    for e in events:", "        t = e.time", "        p = e.partition", "        o = p << 48 | e.offset", "        w = e.watermark"]
+        for branch, event in enumerate(events):
+            body = self._event(event)
+            if len(events) > 1:
+                lines += [f"        {'if' if branch == 0 else 'elif'} type(e) is Type{branch}:"]
+                lines += indent(body, 3)
+            else:
+                lines += indent(body, 2)
+        lines += ["    return joined"]
+        scope = {
+            "bisect_right": bisect_right,
+            "insert": _insert,
+            "forget": _forget,
+            "unambiguous": _unambiguous,
+            "fsum": _fsum,
+            **{f"Type{branch}": self._types[event.name] for branch, event in enumerate(events)},
+        }
+        return define("run", lines, scope)
+
+    def _event(self, event: EventType) -> list[str]:
+        """The body for one event type: each log once, each window once, each feature once."""
+        lines: list[str] = []
+        features = self._step.by_event[event.name]
+        spans = self._plan.spans(self._step, event)
+        for number, log in enumerate(self.logs):
+            mine = [feature for feature in features if self._step.log_of(feature) is log]
+            if mine:
+                evident = [(index, span.window) for index, span in enumerate(spans) if span.log is log]
+                lines += self._log(number, log, mine, evident)
+        values = "".join(f"v_{feature.name}, " for feature in features)
+        evidence = "".join(f"(x{index}, n{index}), " for index in range(len(spans)))
+        if event.name in {self._plan.pack.events[index].name for index in self._plan.joined}:
+            return [*lines, f"joined.append((e, ({values}), ({evidence})))"]
+        return [*lines, f"e.features = ({values})", f"e.evidence = ({evidence})"]
+
+    def _log(self, number: int, log: Log, features: list[Feature], evident: list[tuple[int, int]]) -> list[str]:
+        missing = [f"e.f_{part.name} is None" for part in (*log.key, *([log.of] if log.of else [])) if part.optional]
+        body = [
+            f"k = {_key(log.key)}",
+            *([f"if k.count('\\0') != {len(log.key) - 1}: k = unambiguous({_parts(log.key)})"] if len(log.key) > 1 else []),
+            f"marks{number}[p] = w",
+            f"keep = w - {log.retention}",
+            f"h = get{number}(k)",
+            "if h is None:",
+            "    " + self._fresh(number, log),
+            "    j = 1",
+            "else:",
+            f"    {self._unpack(log)} = h",
+            "    if t >= times[-1]:",
+            "        times.append(t); origins.append(o)",
+            *[f"        {line}" for line in self._append(log)],
+            "        j = len(times)",
+            "    else:",
+            f"        j = insert(h, t, o, {self._inserted(log)})",
+        ]
+        for index, window in enumerate(sorted({feature.window for feature in features})):
+            start = f"i{index}"
+            body += [
+                f"s = t - {window}",
+                f"{start} = bisect_right(times, s if s > keep else keep, 0, j)",
+                f"if {start} == j: {start} = j - 1",  # a late event that the log will not keep sees itself
+            ]
+            for feature in features:
+                if feature.window == window:
+                    kind = feature.of.kind if feature.of else None
+                    body += [f"v_{feature.name} = {feature.aggregate.source(self._window(feature, log, start), kind)}"]
+            for span, length in evident:
+                if length == window:
+                    body += [f"n{span} = j - {start}", f"x{span} = origins[{start} if n{span} <= {EVIDENCE} else j - {EVIDENCE}:j]"]
+        body += [f"if times[0] <= keep: forget(keys{number}, k, h, keep, {len(log.columns)})"]
+        if not missing:
+            return body
+        unknown = [f"v_{feature.name} = None" for feature in features]
+        unknown += [f"n{span} = 0; x{span} = []" for span, _ in evident]
+        return [f"if {' or '.join(missing)}:", *indent(unknown), "else:", *indent(body)]
+
+    @staticmethod
+    def _window(feature: Feature, log: Log, start: str) -> Window:
+        names = {column: f"c{index}" for index, (of, column) in enumerate(log.columns) if of == feature.of}
+        return Window(start, "j", "times", names.get(Column.VALUE, ""), names.get(Column.TOTAL, ""))
+
+    @staticmethod
+    def _unpack(log: Log) -> str:
+        return ", ".join(["times", "origins", *(f"c{index}" for index in range(len(log.columns)))])
+
+    def _fresh(self, number: int, log: Log) -> str:
+        lists = ["times := [t]", "origins := [o]"]
+        for index, (of, column) in enumerate(log.columns):
+            first = f"[e.f_{of.name}]" if column is Column.VALUE else f"[0, e.f_{of.name}]"
+            lists.append(f"c{index} := {first}")
+        return f"keys{number}[k] = h = [{', '.join(f'({item})' for item in lists)}]"
+
+    @staticmethod
+    def _append(log: Log) -> list[str]:
+        return [
+            f"c{index}.append(e.f_{of.name})" if column is Column.VALUE else f"c{index}.append(c{index}[-1] + e.f_{of.name})"
+            for index, (of, column) in enumerate(log.columns)
+        ]
+
+    @staticmethod
+    def _inserted(log: Log) -> str:
+        pairs = [f"({column is Column.TOTAL}, e.f_{of.name}), " for of, column in log.columns]
+        return f"({''.join(pairs)})"
+
+
+def _key(parts: tuple[Field, ...]) -> str:
+    return " + '\\0' + ".join(f"e.f_{part.name}" if part.kind is Kind.STR else f"str(e.f_{part.name})" for part in parts)
+
+
+def _parts(parts: tuple[Field, ...]) -> str:
+    return "".join(f"e.f_{part.name}, " for part in parts).join("()")
+
+
+def _unambiguous(parts: tuple[Any, ...]) -> str:
+    """The key of parts that hold a NUL themselves: it has one NUL more than any plain key, and JSON writes none."""
+    return "\0" * len(parts) + msgspec.json.encode([str(part) for part in parts]).decode()
+
+
+def _insert(history: History, time: int, number: int, values: tuple[tuple[bool, Any], ...]) -> int:
+    """Put an out-of-order event where its time belongs; gives the index behind it."""
+    times = history[0]
+    index = bisect_right(times, time)
+    times.insert(index, time)
+    history[1].insert(index, number)
+    for column, (is_total, value) in zip(history[2:], values, strict=True):
+        if is_total:
+            column.insert(index + 1, column[index])
+            for later in range(index + 1, len(column)):
+                column[later] += value
+        else:
+            column.insert(index, value)
+    return index + 1
+
+
+def _forget(keys: Keys, key: str, history: History, keep: int, columns: int) -> None:
+    """Drop the entries at or before `keep`, and the key with its last."""
+    times = history[0]
+    count = bisect_right(times, keep)
+    if count == len(times):
+        del keys[key]
+        return
+    for column in history:
+        del column[:count]
+    for index in range(2, 2 + columns):
+        column = history[index]
+        if len(column) > len(times) and not -_REBASE < column[0] < _REBASE:  # a running sum
+            column[:] = [total - column[0] for total in column]
+
+
+def _fsum(values: list[float]) -> float:
+    try:
+        return fsum(values)
+    except OverflowError:
+        return float("inf")
+
+
+def _fitted(stored: dict[str, Any], log: Log) -> Keys:
+    """The stored histories with the columns that the log has today."""
+    keys: Keys = stored["keys"]
+    wanted = [f"{column}:{of.name}" for of, column in log.columns]
+    kinds = dict(zip(stored["columns"], stored["kinds"], strict=True))
+    present = {name: 2 + index for index, name in enumerate(stored["columns"])}
+    usable = {name: present[name] for name, (of, _) in zip(wanted, log.columns, strict=True) if kinds.get(name) == of.kind}
+    if "big" in stored:
+        keys = {key: [[int(item) if type(item) is str else item for item in column] if n in stored["big"] else column for n, column in enumerate(history)] for key, history in keys.items()}
+    if list(usable) == stored["columns"] == wanted:
+        return keys
+    return {
+        key: [
+            *history[:2],
+            *(
+                history[usable[name]]
+                if name in usable
+                else [0] * (len(history[0]) + 1)
+                if column is Column.TOTAL
+                else [None] * len(history[0])
+                for name, (_, column) in zip(wanted, log.columns, strict=True)
+            ),
+        ]
+        for key, history in keys.items()
+    }
+
+
+def _stringified(state: dict[str, Any]) -> dict[str, Any]:
+    """The state with its running sums as text: msgpack ends at 64 bits."""
+    logs = {}
+    for name, log in state["logs"].items():
+        totals = {2 + index for index, column in enumerate(log["columns"]) if column.startswith(Column.TOTAL)}
+        keys = {
+            key: [[str(item) for item in column] if index in totals else column for index, column in enumerate(history)]
+            for key, history in log["keys"].items()
+        }
+        logs[name] = {**log, "big": sorted(totals), "keys": keys}
+    return {**state, "logs": logs}
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode

@@ -1,0 +1,248 @@
+"""The judge: one generated function per event type evaluates all its rules and writes the verdict behind the input's own bytes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from detection.codec import Event
+from detection.features import Plan, origin
+from detection.generated import define, indent
+from detection.kinds import Kind, money_text
+from detection.pack import EventType, Rule
+from detection.records import Decision, Verdict
+
+HIGHEST_SCORE: Final = 100
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MARK: Final = "\0"
+_encode = msgspec.json.Encoder().encode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+@dataclass(slots=True)
+class RuleCounts:
+    """What a rule did since the start of the process.
+
+    Attributes:
+        hits: Events it fired at.
+        unknowns: Events at which its condition was unknown.
+    """
+
+    hits: int = 0
+    unknowns: int = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the judge of one event type did since the start of the process.
+
+    Attributes:
+        decisions: Verdicts by decision.
+        late: Verdicts on late events.
+        rules: By the name of the rule.
+    """
+
+    decisions: dict[Decision, int] = field(default_factory=lambda: {"accept": 0, "review": 0, "block": 0})
+    late: int = 0
+    rules: dict[str, RuleCounts] = field(default_factory=dict)
+
+
+class Judge:
+    """Judges the events of one type.
+
+    Attributes:
+        judge: From an event with its features to its verdict.
+        counts: What it did so far.
+    """
+
+    def __init__(self, event: EventType, plan: Plan) -> None:
+        self.event = event
+        self.counts = Counts(rules={rule.name: RuleCounts() for rule in event.rules})
+        self._pack = plan.pack.hash
+        self._features = plan.features_of(event)
+        spans = plan.evidence_of(event)
+        self._evidence = {
+            feature.name: spans.index(span) for feature in self._features if (span := plan.span_of(feature)) in spans
+        }
+        self.judge: Callable[[Event], Verdict] = self._generate()
+
+    # --- the generated function --------------------------------------------------------------------------------
+
+    def _generate(self) -> Callable[[Event], Verdict]:
+        """One `if` a rule. An event that is accepted without remark is answered by one format; every other by `_full`."""
+        event = self.event
+        unpack = "".join(f"v_{feature.name}, " for feature in self._features)
+        lines = ["hits = []"]
+        if unpack:
+            lines += [f"{unpack}= e.features"]
+        for number, rule in enumerate(event.rules):
+            if rule.condition.optional:
+                lines += [
+                    f"x = {rule.condition.source}",
+                    f"if x: hits.append({number})",
+                    f"elif x is None: rule{number}.unknowns += 1",
+                ]
+            else:
+                lines += [f"if {rule.condition.source}: hits.append({number})"]
+        remarks = ["hits", "e.clash", "e.raw[-1] != 125", "e.time < e.watermark - LATENESS"]
+        if not any(not item.optional for item in event.fields) and (event.time is None or event.time_optional):
+            remarks += ["b'\"' not in e.raw"]  # {}: nothing to put a comma behind
+        lines += [f"if {' or '.join(remarks)}: return full(e, hits, added)"]
+        extra = ", extra" if event.added else ""
+        if event.added:
+            lines += ["fraudulent = False; decision = 'accept'; score = 0", f"extra = {self._added_source()}"]
+        lines += [
+            "decisions['accept'] += 1",
+            f"return Verdict('accept', TOPIC, e.key, b'%b%b%d/%d%b{'%b' if extra else ''}}}' "
+            f"% (e.raw[:-1], HEAD, e.partition, e.offset, TAIL{extra}))",
+        ]
+        head, tail = self._quiet()
+        shared: dict[str, Any] = {**event.constants.values, "encode": _encode, "show": show, "Kind": Kind}
+        scope = {
+            **shared,
+            **{f"rule{number}": self.counts.rules[rule.name] for number, rule in enumerate(event.rules)},
+            **{f"ADD{number}": b',"%b":' % name.encode() for number, name in enumerate(event.added)},
+            "LATENESS": event.lateness,
+            "TOPIC": event.topics["accept"],
+            "HEAD": head,
+            "TAIL": tail,
+            "Verdict": Verdict,
+            "decisions": self.counts.decisions,
+            "full": self._full,
+        }
+        scope["added"] = self._added_function(unpack, scope)
+        return define(f"judge_{event.name}", [f"def judge_{event.name}(e):", *indent(lines)], scope)
+
+    def _added_source(self) -> str:
+        return " + ".join(
+            f"ADD{number} + encode(show(Kind.{expression.kind.name}, {expression.source}))"
+            for number, expression in enumerate(self.event.added.values())
+        )
+
+    def _added_function(self, unpack: str, scope: dict[str, Any]) -> Callable[..., bytes]:
+        lines = ["def added(e, fraudulent, decision, score):"]
+        lines += [f"    {unpack}= e.features"] if unpack else []
+        source = self._added_source() or "b''"
+        return define("added", [*lines, f"    return {source}"], scope)
+
+    def _quiet(self) -> tuple[bytes, bytes]:
+        """What stands before and behind `partition/offset` in a verdict without remarks."""
+        answer = self._answer("accept", [], [], f"{self.event.topic}/{_MARK}", late=False)
+        head, tail = _encode(answer).split(_encode(_MARK)[1:-1])
+        return b"," + head[1:], tail[:-1]
+
+    # --- the full verdict --------------------------------------------------------------------------------------
+
+    def _full(self, e: Event, hits: list[int], added: Callable[..., bytes]) -> Verdict:
+        rules = self.event.rules
+        decision: Decision = "accept"
+        score = 0
+        for number in hits:
+            rule = rules[number]
+            self.counts.rules[rule.name].hits += 1
+            if rule.mode == "live":
+                score += rule.score
+                if decision != "block":
+                    decision = rule.outcome
+        score = min(score, HIGHEST_SCORE)
+        late = e.time < e.watermark - self.event.lateness
+        self.counts.decisions[decision] += 1
+        self.counts.late += late
+
+        values = {f.name: v for f, v in zip(self._features, e.features, strict=True)} if hits else {}
+        described = [self._hit(rules[number], e, values) for number in hits]
+        reasons = [hit["detail"] for number, hit in zip(hits, described, strict=True) if rules[number].mode == "live"]
+        answer = self._answer(decision, reasons, described, f"{self.event.topic}/{e.partition}/{e.offset}", late=late, score=score)
+        answer["verdict"]["evidence"] = self._newest(e, hits)
+        extra = added(e, fraudulent=decision == "block", decision=decision, score=score)
+        return Verdict(decision, self.event.topics[decision], e.key, self._write(e, answer, extra))
+
+    def _answer(
+        self,
+        decision: Decision,
+        reasons: list[str],
+        rules: list[dict[str, Any]],
+        origin_text: str,
+        *,
+        late: bool,
+        score: int = 0,
+    ) -> dict[str, Any]:
+        return {
+            "fraudulent": decision == "block",
+            "reason": reasons,
+            "verdict": {
+                "decision": decision,
+                "score": score,
+                "rules": rules,
+                "origin": origin_text,
+                "pack": self._pack,
+                "model": None,
+                "late": late,
+                "evidence": {},
+            },
+        }
+
+    def _hit(self, rule: Rule, e: Event, values: dict[str, Any]) -> dict[str, Any]:
+        symbols = self.event.symbols
+        read = {name: values[name] if name in values else getattr(e, f"f_{name}") for name in rule.reads}
+        detail = "".join(
+            literal + ("" if name is None else text(symbols[name].kind, read[name])) for literal, name in rule.reason.parts
+        )
+        hit: dict[str, Any] = {"id": rule.name, "version": rule.version, "detail": detail}
+        if rule.mode == "shadow":
+            hit["shadow"] = True
+        hit["values"] = {name: show(symbols[name].kind, value) for name, value in read.items()}
+        return hit
+
+    def _newest(self, e: Event, hits: list[int]) -> dict[str, Any]:
+        """For each feature that a hit rule reads: how many events its window holds, and where the newest of them are."""
+        evidence = {}
+        for number in hits:
+            for name in self.event.rules[number].reads:
+                if name in self._evidence and name not in evidence:
+                    newest, total = e.evidence[self._evidence[name]]
+                    evidence[name] = {"total": total, "newest": [origin(item, self.event.topic) for item in newest]}
+        return evidence
+
+    def _write(self, e: Event, answer: dict[str, Any], extra: bytes) -> bytes:
+        raw = e.raw.rstrip()
+        if not e.clash:
+            comma = b"," if raw[1:-1].strip() else b""
+            return b"%b%b%b%b}" % (raw[:-1], comma, _encode(answer)[1:-1], extra)
+        members = _members(raw)
+        reserved = (*answer, *self.event.added)
+        answer["verdict"]["input"] = {name: members.pop(name) for name in reserved if name in members}
+        own = _encode(members)[1:-1]
+        return b"{%b%b%b%b}" % (own, b"," if own else b"", _encode(answer)[1:-1], extra)
+
+
+def show(kind: Kind, value: Any) -> Any:
+    """A value as verdicts carry it: money with its decimals, times in ISO 8601, durations in seconds."""
+    if value is None:
+        return None
+    match kind:
+        case Kind.MONEY:
+            return msgspec.Raw(money_text(value).encode())
+        case Kind.TIME:
+            return (_EPOCH + timedelta(microseconds=value)).isoformat()
+        case Kind.DURATION:
+            return value / 1_000_000
+        case _:
+            return value
+
+
+def text(kind: Kind, value: Any) -> str:
+    """A value as reasons tell it.
+
+    >>> text(Kind.MONEY, 400_010_000), text(Kind.BOOL, True), text(Kind.STR, None)
+    ('400.01', 'true', 'unknown')
+    """
+    if value is None:
+        return "unknown"
+    if kind is Kind.MONEY:
+        return money_text(value)
+    if kind is Kind.BOOL:
+        return "true" if value else "false"
+    return str(show(kind, value))

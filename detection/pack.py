@@ -1,0 +1,550 @@
+"""Packs: what the TOML files mean, checked. Every problem of every file is told at once, with its place."""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from string import Formatter
+from typing import Final
+
+from pydantic import ValidationError
+
+from detection.aggregates import AGGREGATES, Aggregate
+from detection.errors import PackError, Problem
+from detection.expressions import Constants, Expression, ExpressionError, Language, Symbol
+from detection.kinds import Kind, parse_duration
+from detection.packfile import CaseTable, EventTable, FeatureTable, Mode, Outcome, PackTable, RuleTable
+from detection.positions import Positions
+from detection.records import Decision
+
+SHORTEST_WINDOW: Final = 1_000_000
+LONGEST_WINDOW: Final = 24 * 3600 * 1_000_000
+DEFAULT_TOPICS: Final[Mapping[str, str]] = {
+    "TRANSACTIONS_TOPIC": "queuing.transactions",
+    "FRAUD_TOPIC": "queuing.fraud",
+    "REVIEW_TOPIC": "queuing.review",
+    "LEGIT_TOPIC": "queuing.legit",
+}
+VERDICT_MEMBERS: Final = ("fraudulent", "reason", "verdict")
+
+_FIELD_TYPE = re.compile(r"^(str|int|float|bool|money(?::(?P<currency>\w+))?)(?P<optional>\?)?$")
+_REFERENCE = re.compile(r"^\$\{(\w+)\}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member of an event's JSON that the pack names.
+
+    Attributes:
+        name: The member.
+        kind: What it holds.
+        optional: Whether it may be missing or null.
+        currency: The field with the currency, for money that has one.
+    """
+
+    name: str
+    kind: Kind
+    optional: bool
+    currency: str | None = None
+
+    @property
+    def symbol(self) -> Symbol:
+        """How expressions read it from an event `e`."""
+        return Symbol(self.kind, f"e.f_{self.name}", self.optional)
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """An aggregate over a window of one key's events.
+
+    Attributes:
+        name: Its name in expressions.
+        on: The event type it counts.
+        key: The fields that make the key.
+        aggregate: The function.
+        of: The field aggregated, for the aggregates that take one.
+        window: How far back it reaches, us; the window is `(t - window, t]`.
+        kind: The kind of its value.
+        optional: Whether the value may be unknown.
+    """
+
+    name: str
+    on: str
+    key: tuple[Field, ...]
+    aggregate: Aggregate
+    of: Field | None
+    window: int
+    kind: Kind
+    optional: bool
+
+    @property
+    def symbol(self) -> Symbol:
+        """How expressions read it: a local variable of the generated judge."""
+        return Symbol(self.kind, f"v_{self.name}", self.optional)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason's text: literal pieces and the names between them.
+
+    Attributes:
+        parts: Pairs of literal text and the name whose value follows it; the last name may be None.
+    """
+
+    parts: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A condition on an event, and what follows from it.
+
+    Attributes:
+        name: Its name in verdicts.
+        version: A hash of its definition: changes exactly when the rule does.
+        condition: The checked condition.
+        reason: What a person reads.
+        reads: Fields and features that the condition and the reason name, in order.
+        score: What it adds to the verdict's score.
+        outcome: What it asks for.
+        mode: Whether it decides.
+        tests: Its inline tests.
+    """
+
+    name: str
+    version: str
+    condition: Expression
+    reason: Reason
+    reads: tuple[str, ...]
+    score: int
+    outcome: Outcome
+    mode: Mode
+    tests: tuple[CaseTable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One kind of event.
+
+    Attributes:
+        name: Its name in the pack.
+        topic: The topic it is read from.
+        fields: The members the pack names, required ones first.
+        time: The member with the event time; None: the record's timestamp.
+        time_optional: Whether that member may be missing.
+        topics: Where a verdict goes, by decision.
+        lateness: How far behind its partition's newest event one may be before it is late, us.
+        features: The features computed at each event.
+        rules: The rules that judge it, those switched off left out.
+        added: Members added to the verdict, in order.
+        constants: The values that the expressions' sources name.
+        symbols: What each name stands for.
+    """
+
+    name: str
+    topic: str
+    fields: tuple[Field, ...]
+    time: str | None
+    time_optional: bool
+    topics: Mapping[Decision, str]
+    lateness: int
+    features: tuple[Feature, ...]
+    rules: tuple[Rule, ...]
+    added: Mapping[str, Expression]
+    constants: Constants
+    symbols: Mapping[str, Symbol]
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """All packs loaded together: one set of events, features and rules.
+
+    Attributes:
+        hash: Of everything that can change a verdict; carried by each verdict.
+        events: The event types, in the order of their declaration.
+        warnings: What is allowed, but probably not meant.
+    """
+
+    hash: str
+    events: tuple[EventType, ...]
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def topics_in(self) -> tuple[str, ...]:
+        """The topics that events are read from."""
+        return tuple(event.topic for event in self.events)
+
+    @property
+    def topics_out(self) -> tuple[str, ...]:
+        """The topics that verdicts go to, each once."""
+        return tuple(dict.fromkeys(topic for event in self.events for topic in event.topics.values()))
+
+
+def load(paths: Iterable[str | Path], topics: Mapping[str, str] | None = None) -> Pack:
+    """Read and check pack files.
+
+    Args:
+        paths: The files; loaded together they form one set.
+        topics: Topics by the name of their setting; absent: the defaults.
+
+    Raises:
+        PackError: With every problem found, each with its place.
+    """
+    texts: dict[str, str] = {}
+    problems = []
+    for path in paths:
+        try:
+            texts[str(path)] = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem(str(path), 0, 0, f"pack: cannot be read: {getattr(error, 'strerror', None) or error}"))
+    if problems:
+        raise PackError(problems)
+    return parse(texts, topics)
+
+
+def parse(texts: Mapping[str, str], topics: Mapping[str, str] | None = None) -> Pack:
+    """As `load`, from texts by file name."""
+    loader = _Loader({**DEFAULT_TOPICS, **(topics or {})})
+    for name, text in texts.items():
+        loader.read(name, text)
+    return loader.finish()
+
+
+@dataclass(slots=True)
+class _File:
+    name: str
+    text: str
+    table: PackTable
+    places: Positions | None = None
+
+    def positions(self) -> Positions:
+        if self.places is None:
+            self.places = Positions(self.text)
+        return self.places
+
+
+@dataclass(slots=True)
+class _Loader:
+    """Goes through the files once, keeping every problem instead of stopping at the first."""
+
+    topics: Mapping[str, str]
+    files: list[_File] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def read(self, name: str, text: str) -> None:
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+            line, column = (int(place[1]), int(place[2])) if place else (text.count("\n") + 1, 1)
+            message = re.sub(r" \(at .*\)$", "", str(error))
+            self.problems.append(Problem(name, line, column, f"not TOML: {message[:1].lower()}{message[1:]}"))
+            return
+        try:
+            self.files.append(_File(name, text, PackTable.model_validate(data)))
+        except ValidationError as error:
+            places = Positions(text)
+            for detail in error.errors(include_url=False, include_input=True):
+                path = tuple(part for part in detail["loc"] if part != "[key]")
+                line, column = places.key(path) if detail["type"] == "extra_forbidden" else places.value(path)
+                self.problems.append(Problem(name, line, column, *_explain(path, dict(detail))))
+
+    def finish(self) -> Pack:
+        events = self._merged("event")
+        features = self._merged("feature")
+        rules = self._merged("rule")
+        if not events and not self.problems:
+            self.problems.append(Problem(", ".join(file.name for file in self.files), 0, 0, "pack: declares no event"))
+        compiled = self._events(events, features, rules) if events else ()
+        if self.problems:
+            raise PackError(self.problems)
+        return Pack(self._hash(), compiled, tuple(self.warnings))
+
+    def _merged(self, section: str) -> dict[str, _File]:
+        owners: dict[str, _File] = {}
+        for file in self.files:
+            for name in getattr(file.table, section):
+                if name in owners:
+                    first = owners[name]
+                    line, _ = first.positions().key((section, name))
+                    self._at(file, (section, name), f"{section} {name}: declared twice, first at {first.name}:{line}", key=True)
+                else:
+                    owners[name] = file
+        return owners
+
+    def _hash(self) -> str:
+        tables = [file.table.model_dump(mode="json") for file in self.files]
+        for table in tables:
+            for rule in table["rule"].values():
+                del rule["test"]
+        merged = {section: {name: item for table in tables for name, item in table[section].items()} for section in ("event", "feature", "rule")}
+        lateness = {name: table["lateness"] for table in tables for name in table["event"]}
+        return _digest({**merged, "lateness": lateness})[:12]
+
+    # --- meaning -----------------------------------------------------------------------------------------------
+
+    def _events(
+        self, owners: Mapping[str, _File], features: Mapping[str, _File], rules: Mapping[str, _File]
+    ) -> tuple[EventType, ...]:
+        topics: dict[str, str] = {}
+        fields = {name: self._fields(owner, name, owner.table.event[name]) for name, owner in owners.items()}
+        featured = self._features(features, fields)
+        self._orphans(rules, owners)
+        compiled = []
+        for name, owner in owners.items():
+            table = owner.table.event[name]
+            topic = self._topic(owner, ("event", name, "topic"), table.topic)
+            if topic in topics:
+                self._at(owner, ("event", name, "topic"), f"event {name}: topic {topic} is already read by event {topics[topic]}")
+            topics[topic] = name
+            time, time_optional = self._time(owner, name, table, fields[name])
+            mine = tuple(feature for feature in featured if feature.on == name)
+            symbols = {item.name: item.symbol for item in (*fields[name].values(), *mine)}
+            constants = Constants()
+            judged = self._rules({rule: file for rule, file in rules.items() if file.table.rule[rule].on == name}, symbols, constants)
+            compiled.append(
+                EventType(
+                    name=name,
+                    topic=topic,
+                    fields=tuple(sorted(fields[name].values(), key=lambda item: item.optional)),
+                    time=time,
+                    time_optional=time_optional,
+                    topics={
+                        "accept": self._topic(owner, ("event", name, "accept_topic"), table.accept_topic or "${LEGIT_TOPIC}"),
+                        "review": self._topic(owner, ("event", name, "review_topic"), table.review_topic or "${REVIEW_TOPIC}"),
+                        "block": self._topic(owner, ("event", name, "block_topic"), table.block_topic or "${FRAUD_TOPIC}"),
+                    },
+                    lateness=self._duration(owner, ("lateness",), "lateness", owner.table.lateness),
+                    features=mine,
+                    rules=judged,
+                    added=self._added(owner, name, table, symbols, constants),
+                    constants=constants,
+                    symbols=symbols,
+                )
+            )
+        for event in compiled:
+            for topic in event.topics.values():
+                if topic in topics:
+                    self._at(owners[event.name], ("event", event.name), f"event {event.name}: writes to topic {topic}, which event {topics[topic]} reads")
+        return tuple(compiled)
+
+    def _fields(self, owner: _File, event: str, table: EventTable) -> dict[str, Field]:
+        fields: dict[str, Field] = {}
+        for name, text in table.fields.items():
+            path = ("event", event, "fields", name)
+            match = _FIELD_TYPE.match(text)
+            if match is None:
+                self._at(owner, path, f"field {name}: expected str, int, float, bool or money, with ? if it may be missing, got {text!r}")
+                continue
+            currency = match["currency"]
+            if currency is not None and not table.fields.get(currency, "").startswith("str"):
+                self._at(owner, path, f"field {name}: its currency {currency!r} is no str field of event {event}")
+            fields[name] = Field(name, Kind(match[1].partition(":")[0]), match["optional"] is not None, currency)
+        return fields
+
+    def _time(self, owner: _File, event: str, table: EventTable, fields: Mapping[str, Field]) -> tuple[str | None, bool]:
+        if table.time is None:
+            return None, False
+        name = table.time.removesuffix("?")
+        if name in fields or not re.fullmatch(r"\w+", name):
+            problem = "is also one of the fields; name it only here" if name in fields else "is no member's name"
+            self._at(owner, ("event", event, "time"), f"event {event}: time {table.time!r} {problem}")
+        return name, table.time.endswith("?")
+
+    def _topic(self, owner: _File, path: tuple[str, ...], text: str) -> str:
+        reference = _REFERENCE.match(text)
+        if reference is None:
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
+                self._at(owner, path, f"{path[-1]}: expected a Kafka topic name (letters, digits, '.', '_', '-'), got {text!r}")
+            return text
+        if reference[1] not in self.topics:
+            known = ", ".join(f"${{{name}}}" for name in self.topics)
+            self._at(owner, path, f"{path[-1]}: no setting {reference[1]}; there are {known}")
+            return text
+        return self.topics[reference[1]]
+
+    def _features(self, owners: Mapping[str, _File], fields: Mapping[str, Mapping[str, Field]]) -> list[Feature]:
+        features = []
+        for name, owner in owners.items():
+            table = owner.table.feature[name]
+            before = len(self.problems)
+            if table.on not in fields:
+                self._unknown(owner, ("feature", name, "on"), f"feature {name}", "event", table.on, fields)
+                continue
+            known = fields[table.on]
+            key = [known[part] for part in table.key if part in known]
+            for index, part in enumerate(table.key):
+                if part not in known:
+                    self._unknown(owner, ("feature", name, "key", index), f"feature {name}", "field", part, known)
+            if name in known:
+                self._at(owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True)
+            aggregate = AGGREGATES.get(table.fn)
+            if aggregate is None:
+                self._unknown(owner, ("feature", name, "fn"), f"feature {name}", "aggregate", table.fn, AGGREGATES)
+                continue
+            of = self._of(owner, name, table, aggregate, known)
+            window = self._duration(owner, ("feature", name, "window"), f"feature {name}: window", table.window)
+            if len(self.problems) == before and not SHORTEST_WINDOW <= window <= LONGEST_WINDOW:
+                self._at(owner, ("feature", name, "window"), f"feature {name}: expected a window of 1s to 24h, got {table.window!r}")
+            if len(self.problems) > before:
+                continue
+            kind = of.kind if of else None
+            optional = aggregate.optional or any(part.optional for part in (*key, *([of] if of else [])))
+            features.append(Feature(name, table.on, tuple(key), aggregate, of, window, aggregate.result(kind), optional))
+            if of and of.currency and of.currency not in table.key and aggregate.name == "sum":
+                self._warn(owner, ("feature", name, "of"), f"feature {name}: adds amounts of different currencies: put {of.currency} into its key")
+        return features
+
+    def _of(self, owner: _File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]) -> Field | None:
+        if not aggregate.of:
+            if table.of is not None:
+                self._at(owner, ("feature", name, "of"), f"feature {name}: {table.fn} takes no field, got of = {table.of!r}")
+            return None
+        if table.of is None:
+            self._at(owner, ("feature", name), f"feature {name}: {table.fn} needs a field: of = …", key=True)
+            return None
+        of = known.get(table.of)
+        if of is None:
+            self._unknown(owner, ("feature", name, "of"), f"feature {name}", "field", table.of, known)
+        elif of.kind not in aggregate.of:
+            expected = ", ".join(sorted(aggregate.of))
+            self._at(owner, ("feature", name, "of"), f"feature {name}: {table.fn} takes {expected}, but {of.name} is {of.kind}")
+        return of
+
+    def _orphans(self, rules: Mapping[str, _File], events: Mapping[str, _File]) -> None:
+        for name, owner in rules.items():
+            on = owner.table.rule[name].on
+            if on not in events:
+                self._unknown(owner, ("rule", name, "on"), f"rule {name}", "event", on, events)
+
+    def _rules(self, owners: Mapping[str, _File], symbols: Mapping[str, Symbol], constants: Constants) -> tuple[Rule, ...]:
+        language = Language(symbols)
+        rules = []
+        for name, owner in owners.items():
+            table = owner.table.rule[name]
+            condition = self._expression(owner, ("rule", name, "when"), f"rule {name}", language, table.when, constants, Kind.BOOL)
+            reason = self._reason(owner, name, table, symbols)
+            for index, case in enumerate(table.test):
+                if len(case.fires) != len(case.given):
+                    path = ("rule", name, "test", index, "fires")
+                    self._at(owner, path, f"rule {name}: a test gives {len(case.given)} events but says of {len(case.fires)} whether the rule fires")
+            if condition is None or reason is None or table.mode == "off":
+                continue
+            if not condition.names:
+                self._warn(owner, ("rule", name, "when"), f"rule {name}: its condition reads nothing, so it is always the same")
+            reads = dict.fromkeys((*condition.names, *(part for _, part in reason.parts if part is not None)))
+            version = _digest(table.model_dump(mode="json", exclude={"test"}))[:8]
+            rules.append(
+                Rule(name, version, condition, reason, tuple(reads), table.score, table.outcome, table.mode, tuple(table.test))
+            )
+        return tuple(rules)
+
+    def _reason(self, owner: _File, name: str, table: RuleTable, symbols: Mapping[str, Symbol]) -> Reason | None:
+        path = ("rule", name, "reason")
+        try:
+            parts = list(Formatter().parse(table.reason))
+        except ValueError as error:
+            self._at(owner, path, f"rule {name}: reason: {str(error).lower()}; write {{{{ and }}}} for braces")
+            return None
+        for _, reference, spec, conversion in parts:
+            if reference is None:
+                continue
+            if spec or conversion:
+                self._at(owner, path, f"rule {name}: reason: expected a name alone in braces, got {{{reference}{conversion and '!' + conversion or ''}{spec and ':' + spec or ''}}}")
+                return None
+            if reference not in symbols:
+                self._unknown(owner, path, f"rule {name}: reason", "field or feature", reference, symbols)
+                return None
+        return Reason(tuple((literal, reference) for literal, reference, _, _ in parts))
+
+    def _added(
+        self, owner: _File, event: str, table: EventTable, symbols: Mapping[str, Symbol], constants: Constants
+    ) -> dict[str, Expression]:
+        scope = {
+            **symbols,
+            "fraudulent": Symbol(Kind.BOOL, "fraudulent"),
+            "decision": Symbol(Kind.STR, "decision"),
+            "score": Symbol(Kind.INT, "score"),
+        }
+        language = Language(scope) if table.add else None
+        added = {}
+        for name, text in table.add.items():
+            path = ("event", event, "add", name)
+            if name in VERDICT_MEMBERS or name in table.fields:
+                self._at(owner, path, f"event {event}: add: {name} is already a member of the verdict", key=True)
+            assert language is not None
+            expression = self._expression(owner, path, f"event {event}: add {name}", language, text, constants, None)
+            if expression is not None:
+                added[name] = expression
+        return added
+
+    def _expression(
+        self,
+        owner: _File,
+        path: tuple[str | int, ...],
+        subject: str,
+        language: Language,
+        text: str,
+        constants: Constants,
+        expects: Kind | None,
+    ) -> Expression | None:
+        try:
+            return language.compile(text, constants, expects=expects)
+        except ExpressionError as error:
+            line, column = owner.positions().inside(path, error.offset)
+            self.problems.append(Problem(owner.name, line, column, f"{subject}: {error.message}", error.hint))
+            return None
+
+    def _duration(self, owner: _File, path: tuple[str | int, ...], subject: str, text: str) -> int:
+        try:
+            return parse_duration(text, subject)
+        except ValueError as error:
+            self._at(owner, path, str(error))
+            return 0
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def _at(self, owner: _File, path: tuple[str | int, ...], message: str, *, key: bool = False, hint: str | None = None) -> None:
+        places = owner.positions()
+        line, column = places.key(path) if key else places.value(path)
+        self.problems.append(Problem(owner.name, line, column, message, hint))
+
+    def _warn(self, owner: _File, path: tuple[str | int, ...], message: str) -> None:
+        line, column = owner.positions().value(path)
+        self.warnings.append(Problem(owner.name, line, column, message))
+
+    def _unknown(self, owner: _File, path: tuple[str | int, ...], subject: str, what: str, got: str, known: Iterable[str]) -> None:
+        names = list(known)
+        close = get_close_matches(got, names, n=1)
+        hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}" if names else None
+        self._at(owner, path, f"{subject}: no {what} {got!r}", hint=hint)
+
+
+def _explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[str, str | None]:
+    """A pydantic error in our words: subject, expectation, what came."""
+    where = ".".join(str(part) for part in path)
+    tables = {0: PackTable, 2: {"event": EventTable, "feature": FeatureTable, "rule": RuleTable}.get(str(path[0]))}
+    match detail["type"]:
+        case "extra_forbidden":
+            table = tables.get(len(path) - 1)
+            names = list(table.model_fields) if table else []
+            close = get_close_matches(str(path[-1]), names, n=1)
+            hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}" if names else None
+            return f"{where}: no such key", hint
+        case "missing":
+            return f"{where}: is missing", None
+        case "string_pattern_mismatch":
+            return f"{where}: expected a name of letters, digits and _, got {detail['input']!r}", None
+        case _:
+            message = str(detail["msg"]).removeprefix("Input should be ").removeprefix("a valid ")
+            return f"{where}: expected {message[:1].lower()}{message[1:]}, got {detail['input']!r}", None
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""The shape of a pack file: what may stand where. Meaning is checked in `detection.pack`."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Outcome: TypeAlias = Literal["review", "block"]
+Mode: TypeAlias = Literal["off", "shadow", "live"]
+
+
+class Table(BaseModel):
+    """A table of a pack: unknown keys are errors, and no value is bent to fit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class EventTable(Table):
+    """`[event.NAME]`: one kind of JSON object, read from one topic."""
+
+    topic: str = Field(description="The topic it is read from; `${TRANSACTIONS_TOPIC}` names a setting.")
+    fields: dict[Name, str] = Field(
+        description='Members of the JSON and their kinds: `str int float bool money`; `?` may be missing; `"money:currency"`'
+        " names the field with its currency."
+    )
+    time: str | None = Field(
+        None,
+        description="The member with the event time: ISO 8601 or epoch ms; `?` may be missing. Absent: the record's timestamp.",
+    )
+    block_topic: str | None = Field(None, description="Where blocked events go; absent: FRAUD_TOPIC.")
+    review_topic: str | None = Field(None, description="Where events to review go; absent: REVIEW_TOPIC.")
+    accept_topic: str | None = Field(None, description="Where accepted events go; absent: LEGIT_TOPIC.")
+    add: dict[Name, str] = Field(
+        default_factory=dict, description="Members added to the verdict: name = expression, which may read `fraudulent`."
+    )
+
+
+class FeatureTable(Table):
+    """`[feature.NAME]`: an aggregate over a window of one key's events."""
+
+    on: Name = Field(description="The event it counts.")
+    key: list[Name] = Field(min_length=1, description="The fields that make the key; events with equal ones share a window.")
+    fn: str = Field(description="The aggregate.")
+    of: Name | None = Field(None, description="The field that is aggregated, for the aggregates that take one.")
+    window: str = Field(description='How far back, such as `"10s"`: the window is `(t-10s, t]`.')
+
+
+class CaseTable(Table):
+    """`[[rule.NAME.test]]`: events, and whether the rule fires at each."""
+
+    given: list[dict[str, object]] = Field(min_length=1, description='Events in order; `"@" = "10s"` sets the time since the start.')
+    fires: list[bool] = Field(description="For each event, whether the rule fires.")
+
+
+class RuleTable(Table):
+    """`[rule.NAME]`: a condition, and what follows from it."""
+
+    on: Name = Field(description="The event it judges.")
+    when: str = Field(description="The condition, a CEL expression over fields and features.")
+    reason: str = Field(description="What a person reads; `{name}` stands for a field's or feature's value.")
+    score: int = Field(ge=0, le=100, description="What it adds to the verdict's score, 0 to 100.")
+    outcome: Outcome = Field(description="What it asks for: `review` or `block`.")
+    mode: Mode = Field("live", description="`live` decides, `shadow` is only recorded, `off` is not evaluated.")
+    test: list[CaseTable] = Field(default_factory=list, description="Inline tests.")
+
+
+class PackTable(Table):
+    """A whole pack file."""
+
+    lateness: str = Field("1h", description="How far behind its partition's newest event one may be before it is marked late.")
+    event: dict[Name, EventTable] = Field(default_factory=dict)
+    feature: dict[Name, FeatureTable] = Field(default_factory=dict)
+    rule: dict[Name, RuleTable] = Field(default_factory=dict)

@@ -1,0 +1,114 @@
+"""A pack made ready to run: decoders, keyed steps and judges. The dataflow and the tests run the same ones."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from detection.codec import Event, EventCodec
+from detection.errors import UndecodableError
+from detection.features import GroupState, Plan, StepProgram
+from detection.judge import Judge
+from detection.pack import Pack
+from detection.records import DeadLetter, Record, Verdict
+
+Watermarks: TypeAlias = dict[str, dict[int, int]]
+"""The newest event time so far, us, by topic and partition."""
+
+
+class Program:
+    """Everything generated from a pack.
+
+    Attributes:
+        pack: What it was made from.
+        codecs: By topic.
+        plan: How the features are computed.
+        steps: The keyed steps, by number.
+        judges: By the number of the event type.
+    """
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        by_index = [EventCodec(event, index) for index, event in enumerate(pack.events)]
+        self.codecs = {codec.event.topic: codec for codec in by_index}
+        self.types = [codec.type for codec in by_index]
+        self.plan = Plan(pack)
+        types = {codec.event.name: codec.type for codec in by_index}
+        self.steps = [StepProgram(self.plan, step, types) for step in self.plan.steps.values()]
+        self.judges = [Judge(event, self.plan) for event in pack.events]
+
+
+class Decoder:
+    """Decodes the records of some source partitions, in order, and keeps their watermarks.
+
+    The watermark of a partition is the newest event time among its events. It is part of the source's snapshot: an event that
+    was in time before a crash is in time after it.
+    """
+
+    def __init__(self, program: Program, watermarks: Mapping[str, Mapping[int, int]] | None = None) -> None:
+        self._codecs = {topic: codec.decode for topic, codec in program.codecs.items()}
+        self._watermarks: Watermarks = {topic: dict((watermarks or {}).get(topic, {})) for topic in self._codecs}
+        self._joined = {codec.event.topic for codec in program.codecs.values() if codec.index in program.plan.joined}
+        self._sequences: dict[tuple[str, int], int] = {}
+
+    def decode(self, records: Iterable[Record]) -> list[Event | DeadLetter]:
+        """One event or one dead letter for each record."""
+        out: list[Event | DeadLetter] = []
+        for record in records:
+            try:
+                event = self._codecs[record.topic](record)
+            except UndecodableError as error:
+                out.append(DeadLetter(record, str(error)))
+                continue
+            marks = self._watermarks[record.topic]
+            partition = record.partition
+            watermark = marks.get(partition)
+            if watermark is None or event.time > watermark:
+                marks[partition] = watermark = event.time
+            event.watermark = watermark
+            if record.topic in self._joined:
+                address = (record.topic, partition)
+                event.sequence = self._sequences[address] = self._sequences.get(address, 0) + 1
+            out.append(event)
+        return out
+
+    def watermarks(self) -> Watermarks:
+        """A copy, for the snapshot."""
+        return {topic: dict(marks) for topic, marks in self._watermarks.items() if marks}
+
+
+class Engine:
+    """The whole way of a record in one thread, without a dataflow: for inline tests, and what the dataflow is held against."""
+
+    def __init__(self, pack: Pack) -> None:
+        self.program = Program(pack)
+        self._decoder = Decoder(self.program)
+        self._states = [GroupState(step) for step in self.program.steps]
+
+    def judge(self, record: Record) -> Verdict | DeadLetter:
+        """The verdict on the next record."""
+        return self.judge_event(self.decode(record))
+
+    def decode(self, record: Record) -> Event | DeadLetter:
+        """The event in the next record."""
+        return self._decoder.decode([record])[0]
+
+    def judge_event(self, event: Event | DeadLetter) -> Verdict | DeadLetter:
+        """The verdict on the next event."""
+        if isinstance(event, DeadLetter):
+            return event
+        parts: list[tuple[tuple[Any, ...], tuple[Any, ...]]] = []
+        for step in self.program.plan.steps_of(self.program.pack.events[event.kind]):
+            parts += [(features, evidence) for _, features, evidence in self._states[step.number].update([event])]
+        if parts:
+            event.features = tuple(value for features, _ in parts for value in features)
+            event.evidence = tuple(value for _, evidence in parts for value in evidence)
+        return self.program.judges[event.kind].judge(event)
+
+    def snapshot(self) -> tuple[Watermarks, list[bytes]]:
+        """The state so far."""
+        return self._decoder.watermarks(), [state.snapshot() for state in self._states]
+
+    def restore(self, snapshot: tuple[Watermarks, list[bytes]]) -> None:
+        """Go on from a snapshot."""
+        watermarks, states = snapshot
+        self._decoder = Decoder(self.program, watermarks)
+        self._states = [GroupState.restore(step, state) for step, state in zip(self.program.steps, states, strict=True)]
