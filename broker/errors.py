@@ -1,11 +1,13 @@
 """What a person is told when the broker does not do what was asked: one line, with what to change."""
 
+import re
+
 from confluent_kafka import KafkaError, KafkaException
 
-_LOGIN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})  # noqa: SLF001  public names
+_TIMING = re.compile(r" \(after \d+ms in state .*")
 _NO_ANSWER = frozenset(
     {
-        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001  these names are public: the underscore marks the client's own errors
         KafkaError._TIMED_OUT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
         KafkaError._RESOLVE,  # noqa: SLF001
@@ -25,20 +27,30 @@ def explain(error: KafkaError, address: str, seconds: float) -> BrokerError:
         address: Where it was told to connect.
         seconds: How long it was tried.
     """
-    reason = " ".join(error.str().split())  # a TLS reason comes with line breaks
+    reason = _TIMING.sub("", " ".join(error.str().split()))  # a TLS reason comes with line breaks
     code = error.code()
-    if code in _NO_ANSWER:
+    if is_tls(error):
+        line = f"no TLS with {address}: {reason}: check KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA_LOCATION"
+    elif code in _NO_ANSWER:
         line = f"no Kafka broker answers at {address} within {seconds:g} s: start one, or set KAFKA_BROKER_URL"
-    elif code in _LOGIN:
+    elif is_login(error):
         line = (
             f"{address} refuses the login: {reason}: "
             "check KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
         )
-    elif code == KafkaError._SSL:  # noqa: SLF001
-        line = f"no TLS with {address}: {reason}: check KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA_LOCATION"
     else:
         line = f"{address}: {reason}"
     return BrokerError(line)
+
+
+def is_login(error: KafkaError) -> bool:
+    """Whether the broker does not let us in."""
+    return error.code() in {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}  # noqa: SLF001
+
+
+def is_tls(error: KafkaError) -> bool:
+    """Whether one side speaks TLS and the other does not, or not so; librdkafka then guesses at the listener."""
+    return error.code() == KafkaError._SSL or "listener?" in error.str()  # noqa: SLF001
 
 
 def error_in(exception: KafkaException) -> KafkaError:

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from broker.config import admin_config
-from broker.errors import BrokerError, error_in, explain
+from broker.errors import BrokerError, error_in, explain, is_login, is_tls
 from detection.settings import Settings
 
 _PATIENCE_SECONDS = 10.0
@@ -57,7 +57,7 @@ class _Cluster:
                 self.admin.poll(0)  # lets error_cb speak
                 self._raise_final()
                 if time.monotonic() >= deadline:
-                    raise self.error(error_in(exception)) from None
+                    raise self._silence(error_in(exception)) from None
             else:
                 return {
                     name: len(topic.partitions)
@@ -68,10 +68,17 @@ class _Cluster:
     def error(self, error: KafkaError) -> BrokerError:
         return explain(error, self.address, _PATIENCE_SECONDS)
 
+    def _silence(self, error: KafkaError) -> BrokerError:
+        transport = [reason.str() for reason in self._reasons if reason.code() == KafkaError._TRANSPORT]  # noqa: SLF001
+        if transport and "Disconnected" in transport[-1]:
+            # What a listener does that expects a login or TLS, and gets neither.
+            return BrokerError(f"{self.address} closes every connection: check KAFKA_SECURITY_PROTOCOL")
+        return self.error(error)
+
     def _raise_final(self) -> None:
         """A refused login or a failed TLS handshake does not get better by waiting."""
         for reason in self._reasons:
-            if reason.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL}:  # noqa: SLF001  public names
+            if is_login(reason) or is_tls(reason):
                 raise self.error(reason)
 
 

@@ -324,76 +324,86 @@ class StepProgram:
         for number, log in enumerate(self.logs):
             mine = [feature for feature in features if self._step.log_of(feature) is log]
             if mine:
-                evident = [(index, span.window) for index, span in enumerate(spans) if span.log is log]
-                lines += self._log(number, log, mine, evident)
+                lines += self._log(number, log, mine, [span for span in spans if span.log is log])
         values = "".join(f"v_{feature.name}, " for feature in features)
-        evidence = "".join(f"(x{index}, n{index}), " for index in range(len(spans)))
+        evidence = "".join(f"{self._evidence(span)}, " for span in spans)
         if event.name in {self._plan.pack.events[index].name for index in self._plan.joined}:
             return [*lines, f"joined.append((e, ({values}), ({evidence})))"]
         return [*lines, f"e.features = ({values})", f"e.evidence = ({evidence})"]
 
-    def _log(self, number: int, log: Log, features: list[Feature], evident: list[tuple[int, int]]) -> list[str]:
+    def _evidence(self, span: Span) -> str:
+        number = self.logs.index(span.log)
+        return f"origins{number}, {self._start(span.log, span.window)}, j{number}"
+
+    def _start(self, log: Log, window: int) -> str:
+        return f"i{self.logs.index(log)}_{window}"
+
+    def _log(self, number: int, log: Log, features: list[Feature], evident: list[Span]) -> list[str]:
         missing = [f"e.f_{part.name} is None" for part in (*log.key, *([log.of] if log.of else [])) if part.optional]
+        times, stop = f"times{number}", f"j{number}"
+        nul = " or ".join(f"'\\0' in e.f_{part.name}" for part in log.key if part.kind is Kind.STR)
         body = [
             f"k = {_key(log.key)}",
-            *([f"if k.count('\\0') != {len(log.key) - 1}: k = unambiguous({_parts(log.key)})"] if len(log.key) > 1 else []),
+            *([f"if {nul}: k = unambiguous({_parts(log.key)})"] if len(log.key) > 1 and nul else []),
             f"marks{number}[p] = w",
             f"keep = w - {log.retention}",
             f"h = get{number}(k)",
             "if h is None:",
-            "    " + self._fresh(number, log),
-            "    j = 1",
+            f"    keys{number}[k] = h = [{', '.join(self._fresh(number, log))}]",
+            f"    {stop} = 1",
             "else:",
-            f"    {self._unpack(log)} = h",
-            "    if t >= times[-1]:",
-            "        times.append(t); origins.append(o)",
-            *[f"        {line}" for line in self._append(log)],
-            "        j = len(times)",
+            f"    {', '.join(self._names(number, log))} = h",
+            f"    if t >= {times}[-1]:",
+            f"        {times}.append(t); origins{number}.append(o)",
+            *[f"        {line}" for line in self._append(number, log)],
+            f"        {stop} = len({times})",
             "    else:",
-            f"        j = insert(h, t, o, {self._inserted(log)})",
+            f"        {stop} = insert(h, t, o, {self._inserted(log)})",
+            f"        {', '.join(self._names(number, log))} = h",
         ]
-        for index, window in enumerate(sorted({feature.window for feature in features})):
-            start = f"i{index}"
+        for window in sorted({feature.window for feature in features}):
+            start = self._start(log, window)
             body += [
                 f"s = t - {window}",
-                f"{start} = bisect_right(times, s if s > keep else keep, 0, j)",
-                f"if {start} == j: {start} = j - 1",  # a late event that the log will not keep sees itself
+                f"{start} = bisect_right({times}, s if s > keep else keep, 0, {stop})",
+                f"if {start} == {stop}: {start} = {stop} - 1",  # a late event that the log will not keep sees itself
             ]
             for feature in features:
                 if feature.window == window:
                     kind = feature.of.kind if feature.of else None
-                    body += [f"v_{feature.name} = {feature.aggregate.source(self._window(feature, log, start), kind)}"]
-            for span, length in evident:
-                if length == window:
-                    body += [f"n{span} = j - {start}", f"x{span} = origins[{start} if n{span} <= {EVIDENCE} else j - {EVIDENCE}:j]"]
-        body += [f"if times[0] <= keep: forget(keys{number}, k, h, keep, {len(log.columns)})"]
+                    body += [f"v_{feature.name} = {feature.aggregate.source(self._window(number, feature, log), kind)}"]
+        body += [f"if {times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"]
         if not missing:
             return body
         unknown = [f"v_{feature.name} = None" for feature in features]
-        unknown += [f"n{span} = 0; x{span} = []" for span, _ in evident]
+        unknown += [f"origins{number} = (); {self._start(log, span.window)} = {stop} = 0" for span in evident]
         return [f"if {' or '.join(missing)}:", *indent(unknown), "else:", *indent(body)]
 
-    @staticmethod
-    def _window(feature: Feature, log: Log, start: str) -> Window:
-        names = {column: f"c{index}" for index, (of, column) in enumerate(log.columns) if of == feature.of}
-        return Window(start, "j", "times", names.get(Column.VALUE, ""), names.get(Column.TOTAL, ""))
+    def _window(self, number: int, feature: Feature, log: Log) -> Window:
+        names = {column: f"c{number}_{index}" for index, (of, column) in enumerate(log.columns) if of == feature.of}
+        return Window(
+            self._start(log, feature.window),
+            f"j{number}",
+            f"times{number}",
+            names.get(Column.VALUE, ""),
+            names.get(Column.TOTAL, ""),
+        )
 
     @staticmethod
-    def _unpack(log: Log) -> str:
-        return ", ".join(["times", "origins", *(f"c{index}" for index in range(len(log.columns)))])
+    def _names(number: int, log: Log) -> list[str]:
+        return [f"times{number}", f"origins{number}", *(f"c{number}_{index}" for index in range(len(log.columns)))]
 
-    def _fresh(self, number: int, log: Log) -> str:
-        lists = ["times := [t]", "origins := [o]"]
-        for index, (of, column) in enumerate(log.columns):
-            first = f"[e.f_{of.name}]" if column is Column.VALUE else f"[0, e.f_{of.name}]"
-            lists.append(f"c{index} := {first}")
-        return f"keys{number}[k] = h = [{', '.join(f'({item})' for item in lists)}]"
+    def _fresh(self, number: int, log: Log) -> list[str]:
+        firsts = ["[t]", "[o]"]
+        firsts += [f"[e.f_{of.name}]" if column is Column.VALUE else f"[0, e.f_{of.name}]" for of, column in log.columns]
+        return [f"({name} := {first})" for name, first in zip(self._names(number, log), firsts, strict=True)]
 
     @staticmethod
-    def _append(log: Log) -> list[str]:
+    def _append(number: int, log: Log) -> list[str]:
+        names = [(f"c{number}_{index}", of.name, column) for index, (of, column) in enumerate(log.columns)]
         return [
-            f"c{index}.append(e.f_{of.name})" if column is Column.VALUE else f"c{index}.append(c{index}[-1] + e.f_{of.name})"
-            for index, (of, column) in enumerate(log.columns)
+            f"{name}.append(e.f_{of})" if column is Column.VALUE else f"{name}.append({name}[-1] + e.f_{of})"
+            for name, of, column in names
         ]
 
     @staticmethod
@@ -416,34 +426,35 @@ def _unambiguous(parts: tuple[Any, ...]) -> str:
 
 
 def _insert(history: History, time: int, number: int, values: tuple[tuple[bool, Any], ...]) -> int:
-    """Put an out-of-order event where its time belongs; gives the index behind it."""
-    times = history[0]
-    index = bisect_right(times, time)
-    times.insert(index, time)
-    history[1].insert(index, number)
-    for column, (is_total, value) in zip(history[2:], values, strict=True):
+    """Put an out-of-order event where its time belongs; gives the index behind it.
+
+    The lists are replaced, not changed: the evidence of earlier events is a slice of the old ones.
+    """
+    index = bisect_right(history[0], time)
+    for place, item in enumerate((time, number)):
+        column = history[place]
+        history[place] = [*column[:index], item, *column[index:]]
+    for place, (is_total, value) in enumerate(values, 2):
+        column = history[place]
         if is_total:
-            column.insert(index + 1, column[index])
-            for later in range(index + 1, len(column)):
-                column[later] += value
+            history[place] = [*column[: index + 1], *(total + value for total in column[index:])]
         else:
-            column.insert(index, value)
+            history[place] = [*column[:index], value, *column[index:]]
     return index + 1
 
 
-def _forget(keys: Keys, key: str, history: History, keep: int, columns: int) -> None:
-    """Drop the entries at or before `keep`, and the key with its last."""
+def _forget(keys: Keys, key: str, history: History, keep: int) -> None:
+    """Drop the entries at or before `keep`, and the key with its last. Called when half of them are, so it costs little each."""
     times = history[0]
     count = bisect_right(times, keep)
     if count == len(times):
         del keys[key]
         return
-    for column in history:
-        del column[:count]
-    for index in range(2, 2 + columns):
-        column = history[index]
-        if len(column) > len(times) and not -_REBASE < column[0] < _REBASE:  # a running sum
-            column[:] = [total - column[0] for total in column]
+    for place, column in enumerate(history):
+        column = column[count:]  # noqa: PLW2901
+        if len(column) > len(times) - count and not -_REBASE < column[0] < _REBASE:  # running sums
+            column = [total - column[0] for total in column]  # noqa: PLW2901
+        history[place] = column
 
 
 def _fsum(values: list[float]) -> float:

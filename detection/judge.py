@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from detection.codec import Event
-from detection.features import Plan, origin
+from detection.features import EVIDENCE, Plan, origin
 from detection.generated import define, indent
 from detection.kinds import Kind, money_text
 from detection.pack import EventType, Rule
@@ -202,8 +202,10 @@ class Judge:
         for number in hits:
             for name in self.event.rules[number].reads:
                 if name in self._evidence and name not in evidence:
-                    newest, total = e.evidence[self._evidence[name]]
-                    evidence[name] = {"total": total, "newest": [origin(item, self.event.topic) for item in newest]}
+                    place = 3 * self._evidence[name]
+                    origins, start, stop = e.evidence[place : place + 3]
+                    newest = origins[max(start, stop - EVIDENCE) : stop]
+                    evidence[name] = {"total": stop - start, "newest": [origin(item, self.event.topic) for item in newest]}
         return evidence
 
     def _write(self, e: Event, answer: dict[str, Any], extra: bytes) -> bytes:

@@ -23,6 +23,7 @@ class Program:
         plan: How the features are computed.
         steps: The keyed steps, by number.
         judges: By the number of the event type.
+        dead_letters: How many records could not be decoded since the start of the process, by topic.
     """
 
     def __init__(self, pack: Pack) -> None:
@@ -34,6 +35,7 @@ class Program:
         types = {codec.event.name: codec.type for codec in by_index}
         self.steps = [StepProgram(self.plan, step, types) for step in self.plan.steps.values()]
         self.judges = [Judge(event, self.plan) for event in pack.events]
+        self.dead_letters = dict.fromkeys(self.codecs, 0)
 
 
 class Decoder:
@@ -48,6 +50,7 @@ class Decoder:
         self._watermarks: Watermarks = {topic: dict((watermarks or {}).get(topic, {})) for topic in self._codecs}
         self._joined = {codec.event.topic for codec in program.codecs.values() if codec.index in program.plan.joined}
         self._sequences: dict[tuple[str, int], int] = {}
+        self._dead_letters = program.dead_letters
 
     def decode(self, records: Iterable[Record]) -> list[Event | DeadLetter]:
         """One event or one dead letter for each record."""
@@ -56,6 +59,7 @@ class Decoder:
             try:
                 event = self._codecs[record.topic](record)
             except UndecodableError as error:
+                self._dead_letters[record.topic] += 1
                 out.append(DeadLetter(record, str(error)))
                 continue
             marks = self._watermarks[record.topic]

@@ -7,6 +7,7 @@ In a source, ``{a} {b} {c}`` stand for the operands, ``{t}`` for a fresh local, 
 the ends of 64 bits, and any other name for the helper of that name in `HELPERS`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -96,9 +97,15 @@ HELPERS: Final[Mapping[str, object]] = {
 # Literals
 
 
+# RFC 3339 to the microsecond; `fromisoformat` would drop finer digits, and reads weeks as well.
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
+
+
 def _timestamp(text: str) -> int:
     try:
-        moment = datetime.fromisoformat(text) if "T" in text else None
+        moment = datetime.fromisoformat(text) if _TIME.fullmatch(text) else None
     except ValueError:
         moment = None
     if moment is None:

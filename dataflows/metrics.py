@@ -1,0 +1,52 @@
+"""Metrics in the Prometheus registry, which Bytewax serves at `/metrics` when `BYTEWAX_DATAFLOW_API_ENABLED` is set."""
+
+from collections.abc import Iterable
+from weakref import WeakSet
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from detection.program import Program
+
+METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "fraud_verdicts": ("Verdicts written.", ("event", "decision")),
+    "fraud_late_events": ("Verdicts on events older than their partition's newest by more than the lateness.", ("event",)),
+    "fraud_rule_hits": ("Events at which a rule fired.", ("event", "rule")),
+    "fraud_rule_unknowns": ("Events at which a rule's condition was unknown.", ("event", "rule")),
+    "fraud_dead_letters": ("Records that could not be judged.", ("topic",)),
+}
+"""Name (Prometheus adds `_total`), meaning and labels of each metric."""
+
+_programs: WeakSet[Program] = WeakSet()
+
+
+def watch(program: Program) -> None:
+    """Count what the program does from now on."""
+    _programs.add(program)
+
+
+class ProgramCollector(Collector):
+    """Reads the plain counters of the running programs when somebody asks: counting costs the hot path no lock."""
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        families = {
+            name: CounterMetricFamily(name, meaning, labels=labels) for name, (meaning, labels) in METRICS.items()
+        }
+        for program in _programs:
+            for judge in program.judges:
+                event, counts = judge.event.name, judge.counts
+                for decision, number in counts.decisions.items():
+                    families["fraud_verdicts"].add_metric((event, decision), number)
+                families["fraud_late_events"].add_metric((event,), counts.late)
+                for rule, rule_counts in counts.rules.items():
+                    families["fraud_rule_hits"].add_metric((event, rule), rule_counts.hits)
+                    families["fraud_rule_unknowns"].add_metric((event, rule), rule_counts.unknowns)
+            for topic, number in program.dead_letters.items():
+                families["fraud_dead_letters"].add_metric((topic,), number)
+        return families.values()
+
+
+REGISTRY.register(ProgramCollector())

@@ -1,0 +1,67 @@
+"""From settings to a dataflow ready to run: every reason not to start is one clear line and an exit code that is not 0."""
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import structlog
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource
+
+from broker.config import consumer_config, producer_config
+from broker.errors import BrokerError
+from broker.topics import preflight
+from dataflows.sinks import Sinks
+from dataflows.stopping import on_signals
+from detection.errors import PackError
+from detection.pack import Pack, load
+from detection.records import Record
+from detection.settings import Settings, SettingsError
+from sinks.kafka import KafkaSink, Outboxes
+from sources.kafka import KafkaSource
+
+_log = structlog.get_logger(__name__)
+
+
+def start(build: Callable[[Pack, FixedPartitionedSource[Record, Any], Sinks], Dataflow]) -> Dataflow:
+    """Read settings and packs, look at the broker, and build the dataflow between Kafka and Kafka.
+
+    Exits with one line when there is no broker, a topic is missing, or a setting or pack is wrong.
+    """
+    try:
+        settings = Settings()
+        pack = load(settings.fraud_packs, settings.topics)
+        consumer, producer = consumer_config(settings), producer_config(settings)
+        preflight(settings, [*pack.topics_in, *pack.topics_out, settings.dead_letter_topic])
+    except (SettingsError, PackError, BrokerError) as error:
+        _refuse(error)
+    for warning in pack.warnings:
+        _log.warning(str(warning))
+    if not _has_recovery_store():
+        _log.warning("no recovery store (-r): windows start empty, and after a kill some verdicts may come twice")
+    outboxes = Outboxes(producer)
+    sink = KafkaSink(outboxes)
+    dead_letters = KafkaSink(outboxes, settings.dead_letter_topic)
+    flow = build(pack, KafkaSource(consumer, pack.topics_in, stop=on_signals()), Sinks(sink, sink, sink, dead_letters))
+    _calm_garbage_collector()
+    return flow
+
+
+def _refuse(error: Exception) -> NoReturn:
+    sys.stderr.write("".join(f"fraud: {line}\n" for line in str(error).splitlines()))
+    sys.exit(1)
+
+
+def _has_recovery_store() -> bool:
+    """Whether `bytewax.run` was given one; it does not tell the dataflow."""
+    given = any(argument.startswith(("-r", "--recovery-directory")) for argument in sys.argv[1:])
+    return given or "BYTEWAX_RECOVERY_DIRECTORY" in os.environ
+
+
+def _calm_garbage_collector() -> None:
+    """Collect seldom: the state is millions of lists without a cycle, and looking through them all is a pause."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1_000)

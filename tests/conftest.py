@@ -1,0 +1,153 @@
+"""Brokers for the tests, and the plainest of clients to look at them with."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from broker.apache import ApacheKafka
+from broker.embedded import EmbeddedBroker
+
+Record = bytes | tuple[bytes | None, bytes | None]  # a value, or a key and a value
+
+
+class Broker(Protocol):
+    address: str
+
+
+@dataclass
+class SomebodysKafka:
+    """The broker TEST_KAFKA_BROKER names."""
+
+    address: str
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """A real Apache Kafka, started once a run. Where it cannot start, its tests fail: they are not skipped."""
+    if address := os.environ.get("TEST_KAFKA_BROKER"):
+        yield SomebodysKafka(address)
+        return
+    with ApacheKafka() as broker:
+        yield broker
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def any_broker(request: pytest.FixtureRequest) -> Broker:
+    """Runs a test twice: on the embedded broker and on a real Kafka."""
+    broker: Broker = request.getfixturevalue(request.param)
+    return broker
+
+
+@pytest.fixture
+def topic_name(request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Names no other test uses, with the beginning of this test's name in them."""
+
+    def name(suffix: str = "t") -> str:
+        return f"{request.node.originalname[:60]}.{uuid4().hex[:12]}.{suffix}"
+
+    return name
+
+
+@pytest.fixture
+def new_topic(topic_name: Callable[..., str]) -> Callable[..., str]:
+    """Makes a topic of its own on any broker: `new_topic(broker, partitions=4)` returns its name."""
+
+    def create(broker: Broker, partitions: int = 1, suffix: str = "t", **config: str) -> str:
+        name = topic_name(suffix)
+        if isinstance(broker, EmbeddedBroker):
+            broker.create_topic(name, partitions)
+        else:
+            admin = AdminClient({"bootstrap.servers": broker.address})
+            topic = NewTopic(
+                name, num_partitions=partitions, config={k.replace("_", "."): v for k, v in config.items()}
+            )
+            admin.create_topics([topic])[name].result()
+            wait_until(lambda: name in admin.list_topics(timeout=5).topics)
+        return name
+
+    return create
+
+
+@pytest.fixture
+def produce() -> Callable[..., None]:
+    """Writes records and waits until they are there: `produce(broker, topic, [value, (key, value)], partition=0)`."""
+
+    def write(broker: Broker, topic: str, records: Iterable[Record], *, partition: int = -1) -> None:
+        refused = []
+        producer = Producer(
+            {"bootstrap.servers": broker.address, "partitioner": "murmur2_random", "delivery.report.only.error": True}
+        )
+        for record in records:
+            key, value = record if isinstance(record, tuple) else (None, record)
+            while True:
+                try:
+                    producer.produce(
+                        topic, value, key, partition, on_delivery=lambda error, _message: refused.append(error)
+                    )
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        left = producer.flush(30)
+        assert not left
+        assert not refused
+
+    return write
+
+
+@pytest.fixture
+def consume_all() -> Callable[..., list[Message]]:
+    """Reads `n` committed records from the beginning: `consume_all(broker, [topic], n)`; fails when fewer come.
+
+    With `extra_seconds` it goes on reading so long, and returns also what should not be there.
+    """
+
+    def read(
+        broker: Broker, topics: Iterable[str], n: int, timeout: float = 30, *, extra_seconds: float = 0
+    ) -> list[Message]:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": broker.address,
+                "group.id": uuid4().hex,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "allow.auto.create.topics": False,
+            }
+        )
+        consumer.subscribe(list(topics))
+        messages: list[Message] = []
+        deadline = time.monotonic() + timeout
+        while len(messages) < n and time.monotonic() < deadline:
+            messages += consumer.consume(10_000, 0.2)
+        deadline = time.monotonic() + extra_seconds
+        while time.monotonic() < deadline:
+            messages += consumer.consume(10_000, 0.2)
+        consumer.close()
+        errors = [str(message.error()) for message in messages if message.error()]
+        assert not errors
+        assert len(messages) >= n, f"expected {n} records in {list(topics)} within {timeout} s, got {len(messages)}"
+        return messages
+
+    return read
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for what another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"expected it within {seconds} s"
+        time.sleep(0.02)

@@ -1,0 +1,88 @@
+"""For what both have, expressions yield what Google's own evaluator with its standard library yields."""
+
+import math
+from typing import Any
+
+from cel_expr_python import cel
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from detection.kinds import LARGEST
+
+VARIABLES = {"i": "int", "j": "int", "x": "float", "y": "float", "s": "str", "u": "str", "p": "bool", "q": "bool"}
+TYPES = {"int": cel.Type.INT, "float": cel.Type.DOUBLE, "str": cel.Type.STRING, "bool": cel.Type.BOOL}
+ORACLE = cel.NewEnv(variables={name: TYPES[kind] for name, kind in VARIABLES.items()})
+
+whole = st.one_of(st.integers(-3, 3), st.sampled_from([LARGEST, -LARGEST - 1]), st.integers(-LARGEST - 1, LARGEST))
+floats = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.5]), st.floats())
+texts = st.one_of(st.sampled_from(["", "a", "ab"]), st.text(st.characters(exclude_categories=["Cs"]), max_size=4))
+VALUES = {"int": whole, "float": floats, "str": texts, "bool": st.booleans()}
+
+
+def quoted(text: str) -> str:
+    return '"' + "".join(f"\\U{ord(character):08x}" for character in text) + '"'
+
+
+LITERALS = {
+    "int": whole.map(str),
+    # CEL reads `1` as an int, and has no text for an infinity.
+    "float": st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    "str": texts.map(quoted),
+    "bool": st.sampled_from(["true", "false"]),
+}
+
+
+def expressions(kind: str, depth: int) -> st.SearchStrategy[str]:
+    names = st.sampled_from([name for name, its_kind in VARIABLES.items() if its_kind == kind])
+    leaf = st.one_of(names, LITERALS[kind])
+    if depth == 0:
+        return leaf
+    deeper = {each: expressions(each, depth - 1) for each in VALUES}
+
+    def made(form: str, *kinds: str) -> st.SearchStrategy[str]:
+        return st.tuples(*(deeper[each] for each in kinds)).map(lambda parts: f"({form.format(*parts)})")
+
+    def operator(symbols: str, each: str) -> list[st.SearchStrategy[str]]:
+        return [made(f"{{}} {symbol} {{}}", each, each) for symbol in symbols.split()]
+
+    forms = {
+        "int": [*operator("+ - * / %", "int"), made("-({})", "int"), made("size({})", "str"), made("{}.size()", "str")],
+        "float": [*operator("+ - * /", "float"), made("-({})", "float")],
+        "str": operator("+", "str"),
+        "bool": [
+            *(form for each in ("int", "float", "str") for form in operator("== != < <= > >=", each)),
+            *(form for each in ("int", "float", "str") for form in [made("{} in [{}, {}]", each, each, each)]),
+            *operator("== != && || && ||", "bool"),
+            made("!({})", "bool"),
+            *(made(f"{{}}.{name}({{}})", "str", "str") for name in ("startsWith", "endsWith", "contains")),
+        ],
+    }[kind]
+    return st.one_of(leaf, made("{} ? {} : {}", "bool", kind, kind), *forms)
+
+
+def same(ours: object, theirs: object) -> bool:
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return ours.hex() == theirs.hex()  # so that 0.0 is not -0.0, and no number is no number
+    return type(ours) is type(theirs) and ours == theirs
+
+
+SAMPLE = {"i": 1, "j": 0, "x": math.nan, "y": -0.0, "s": "a", "u": "", "p": True, "q": False}
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.one_of([expressions(kind, 3) for kind in VALUES]),
+    st.fixed_dictionaries({name: VALUES[kind] for name, kind in VARIABLES.items()}),
+)
+@example("i / j > 0 || p", SAMPLE)
+@example("i / j > 0 && p", SAMPLE)
+@example("x in [x, 1.0]", SAMPLE)
+@example("x / y == x / y", SAMPLE)
+@example("-(i) % -1", SAMPLE | {"i": -LARGEST - 1})
+def test_a_common_expression_yields_what_cel_yields(evaluate: Any, text: str, values: dict[str, object]) -> None:
+    outcome = ORACLE.compile(text).eval(data=values)
+    theirs = None if outcome.type() == cel.Type.ERROR else outcome.plain_value()
+
+    ours = evaluate(text, **values)
+
+    assert same(ours, theirs), (ours, theirs)
