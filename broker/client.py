@@ -37,6 +37,9 @@ class Message(Protocol):
     def value(self) -> bytes | None:
         """The record's value, None for a tombstone."""
 
+    def headers(self) -> Any:
+        """Pairs of name and bytes in their order, None where there are none (the client's stubs say: or a dict)."""
+
 
 class ConsumerClient(Protocol):
     """What the source and the resume filter need."""
@@ -90,8 +93,17 @@ class ProducerClient(Protocol):
             BufferError: The queue is full: poll, then try again.
         """
 
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:
+    def produce_batch(
+        self,
+        topic: str,
+        messages: list[dict[str, Any]],
+        *,
+        on_delivery: Callable[[KafkaError | None, Any], None] | None = ...,
+    ) -> int:
         """Queue many: returns how many fitted, and puts `_error` into the others. Drops headers."""
+
+    def __len__(self) -> int:
+        """How many records are not confirmed yet."""
 
     def poll(self, timeout: float = ...) -> int:
         """Take delivery reports."""

@@ -50,7 +50,7 @@ _OURS = {
 }
 
 # Taken by confluent_kafka itself, which wants Python objects there.
-_NO_TEXT = frozenset({"default.topic.config", "logger"})
+_NO_TEXT = frozenset({"default.topic.config", "logger", "on.delivery"})
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:
@@ -129,12 +129,13 @@ def passed_through(settings: Settings) -> dict[str, str]:
     known: dict[str, str] = {}
     complaints = []
     for name, value in settings.kafka.items():
+        if name in _OURS:
+            complaints.append(f"{_variable(name)}: expected no value, got one for {name}: {_OURS[name]}")
+            continue
         spelling = _spelling(name)
         if spelling is None:
             continue
-        if name in _OURS:
-            complaints.append(f"{_variable(name)}: expected no value, got one for {name}: {_OURS[name]}")
-        elif problem := _refusal(spelling, value):
+        if problem := _refusal(spelling, value):
             # librdkafka's text may contain the value, under names for secrets we keep it back.
             told = "" if _SECRET.search(name) else f": {problem}"
             complaints.append(f"{_variable(name)}: expected a value librdkafka takes for {name}, got another{told}")

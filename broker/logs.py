@@ -20,10 +20,14 @@ class ClientLog:
 
     Args:
         at_most: The highest level to log at, for clients whose failures are raised as well.
+
+    Attributes:
+        newest: The latest line, also if it was a repeated one.
     """
 
     def __init__(self, at_most: int = logging.CRITICAL) -> None:
         self._at_most = at_most
+        self.newest = ""
         self._last: dict[str, float] = {}
 
     def log(self, level: int, _format: str, facility: str, client: str, text: str) -> None:
@@ -32,6 +36,7 @@ class ClientLog:
         if facility == "CONFWARN" and "property and will be ignored by" in text:
             return
         line = _TIMING.sub("", text)
+        self.newest = line
         now = time.monotonic()
         if now - self._last.get(line, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
             return

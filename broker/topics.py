@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -12,6 +12,9 @@ from confluent_kafka.cimpl import NewTopic
 from broker.config import admin_config
 from broker.errors import BrokerError, error_in, explain, is_login, is_tls
 from detection.settings import Settings
+
+if TYPE_CHECKING:
+    from broker.logs import ClientLog
 
 _PATIENCE_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
@@ -43,6 +46,7 @@ class _Cluster:
         self.address = settings.kafka_broker_url
         self._reasons: list[KafkaError] = []
         config: dict[str, Any] = {**admin_config(settings), "error_cb": self._reasons.append}
+        self._log: ClientLog = config["logger"]
         try:
             self.admin = AdminClient(config)
         except KafkaException as exception:  # settings that do not go together
@@ -69,9 +73,8 @@ class _Cluster:
         return explain(error, self.address, _PATIENCE_SECONDS)
 
     def _silence(self, error: KafkaError) -> BrokerError:
-        transport = [reason.str() for reason in self._reasons if reason.code() == KafkaError._TRANSPORT]  # noqa: SLF001
-        if transport and "Disconnected" in transport[-1]:
-            # What a listener does that expects a login or TLS, and gets neither.
+        # A listener that waits for a login or TLS hangs up, which is told to the log alone.
+        if "Disconnected" in self._log.newest:
             return BrokerError(f"{self.address} closes every connection: check KAFKA_SECURITY_PROTOCOL")
         return self.error(error)
 

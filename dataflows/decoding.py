@@ -1,4 +1,7 @@
-"""Decoding inside the source: the watermark of a partition belongs to the source's snapshot, so it is kept where the offset is."""
+"""Decoding inside the source.
+
+The watermark of a partition belongs to the source's snapshot, so it is kept where the offset is.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -73,11 +76,18 @@ class DecodingSource(FixedPartitionedSource[Event | DeadLetter, dict[str, Any]])
             msg = f"state of source {for_part}: expected format {STATE_FORMAT}, got {resume_state.get('format')!r}"
             raise StateError(msg)
         state = resume_state or {"source": None, "watermarks": {}}
-        return _Lane(self._source.build_part(step_id, for_part, state["source"]), Decoder(self._program, state["watermarks"]))
+        return _Lane(
+            self._source.build_part(step_id, for_part, state["source"]), Decoder(self._program, state["watermarks"])
+        )
 
 
 @operator
-def decode(step_id: str, flow: Dataflow, source: FixedPartitionedSource[Record, Any], program: Program) -> Decoded:
+def decode(
+    step_id: str,  # noqa: ARG001  Bytewax reads it
+    flow: Dataflow,
+    source: FixedPartitionedSource[Record, Any],
+    program: Program,
+) -> Decoded:
     """Read a source and decode its records: each becomes one event or one dead letter."""
     split = op.branch("is_event", op.input("source", flow, DecodingSource(source, program)), _is_event)
     return Decoded(split.trues, split.falses)

@@ -1,8 +1,9 @@
 """The dataflow: records from Kafka, judged by packs, branched to separate topics.
 
-    python -m bytewax.run dataflows.fraud
+python -m bytewax.run dataflows.fraud
 """
 
+from operator import attrgetter
 from typing import Any
 
 import bytewax.operators as op
@@ -16,7 +17,7 @@ from dataflows.sinks import Sinks
 from detection.codec import Event
 from detection.pack import Pack
 from detection.program import Program
-from detection.records import DeadLetter, Record, Verdict
+from detection.records import Record, Verdict
 from sinks.kafka import write
 
 
@@ -28,7 +29,7 @@ def build(pack: Pack, source: FixedPartitionedSource[Record, Any], sinks: Sinks)
     decoded = decode("decode", flow, source, program)
     enriched = windowed_features("features", decoded.events, program)
     verdicts = judge("judge", enriched, program)
-    fraud = op.branch("is_fraud", verdicts, is_fraud)
+    fraud = op.branch("is_fraud", verdicts, attrgetter("blocked"))
     review = op.branch("is_review", fraud.falses, is_review)
 
     write("fraud_out", fraud.trues, sinks.fraud)
@@ -39,7 +40,11 @@ def build(pack: Pack, source: FixedPartitionedSource[Record, Any], sinks: Sinks)
 
 
 @operator
-def judge(step_id: str, up: Stream[Event], program: Program) -> Stream[Verdict]:
+def judge(
+    step_id: str,  # noqa: ARG001  Bytewax reads it
+    up: Stream[Event],
+    program: Program,
+) -> Stream[Verdict]:
     """Judge each event by the rules of its type."""
     judges = [judge.judge for judge in program.judges]
 
@@ -47,11 +52,6 @@ def judge(step_id: str, up: Stream[Event], program: Program) -> Stream[Verdict]:
         return [judges[event.kind](event) for event in events]
 
     return op.flat_map_batch("rules", up, verdicts)
-
-
-def is_fraud(verdict: Verdict) -> bool:
-    """Whether the event is blocked."""
-    return verdict.decision == "block"
 
 
 def is_review(verdict: Verdict) -> bool:

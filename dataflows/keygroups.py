@@ -1,15 +1,16 @@
-"""Key groups: thousands of keys in one Bytewax key, so that an event costs one dict look-up instead of one logic object.
+"""Key groups: thousands of keys in one Bytewax key, so an event costs a dict look-up, not a logic object.
 
-Each keyed step hashes its keys into a fixed number of groups, with a hash that is the same in every process and release. A group is
-one Bytewax key; its logic holds the histories of all its keys and snapshots them in one call. Steps run beside each other, never
-behind each other: `stateful_batch` gives its output in the order of the groups, so a second step behind a first would see the
-events of its own keys out of order. What several steps computed for one event is joined again per source partition, in its order.
+Each keyed step hashes its keys into a fixed number of groups, with a hash that is the same in every process and
+release. A group is one Bytewax key; its logic holds the histories of all its keys and snapshots them in one call.
+Steps run beside each other, never behind each other: `stateful_batch` gives its output in the order of the groups, so
+a second step behind a first would see the events of its own keys out of order. What several steps computed for one
+event is joined again per source partition, in its order.
 
 The number of groups, the step ids and the names of the groups are part of the stored state.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from zlib import crc32
 
 import bytewax.operators as op
@@ -30,12 +31,15 @@ GROUPS: Final = 128
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
-Part: TypeAlias = tuple[int, int, tuple[Any, ...], tuple[Any, ...], Event | None]
-"""What one step computed for an event: its sequence, the step's place, features, evidence, and from the first step the event."""
+Part: TypeAlias = tuple[int, int, tuple[Any, ...], Event | None]
+"""What one step computed: the event's sequence, the step's place, the values; from the first step, the event."""
 
 
 class Batch(list[Event]):
-    """Events of one group on their way to it. Pickled, it is one msgpack text, unpacked only where the event types are known."""
+    """Events of one group on their way to it.
+
+    Pickled, it is one msgpack text, unpacked only where the event types are known.
+    """
 
     __slots__ = ("packed", "step")
 
@@ -81,8 +85,8 @@ class Parts(list[Part]):
         if not self.packed:
             return self
         return [
-            (sequence, place, tuple(features), tuple(evidence), event and types[event[0]](*event[1:]))
-            for sequence, place, features, evidence, event in _decode(self.packed)
+            (sequence, place, tuple(features), event and types[event[0]](*event[1:]))
+            for sequence, place, features, event in _decode(self.packed)
         ]
 
 
@@ -92,7 +96,6 @@ class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", byte
     def __init__(self, program: Program, resume: bytes | None) -> None:
         self._program = program
         self._state: GroupState | None = None
-        self._resume = resume
         self._steps = {step.name: step for step in program.steps}
         if resume is not None:
             step = self._steps.get(GroupState.step_of(resume))
@@ -114,11 +117,11 @@ class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", byte
                 continue
             out.append([event for event in events if event.kind not in program.plan.joined])
             parts: dict[str, Parts] = {}
-            for event, features, evidence in joined:
+            for event, features in joined:
                 steps = program.plan.steps_of(program.pack.events[event.kind])
                 place = next(index for index, step in enumerate(steps) if step.number == batch.step)
                 source = f"{program.pack.events[event.kind].topic}/{event.partition}"
-                part = (event.sequence, place, features, evidence, event if place == 0 else None)
+                part = (event.sequence, place, features, event if place == 0 else None)
                 parts.setdefault(source, Parts()).append(part)
             out += parts.items()
         return out, StatefulBatchLogic.RETAIN
@@ -134,8 +137,8 @@ class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", byte
 class Join(StatefulBatchLogic[Parts, "list[Event]", None]):
     """Puts the parts of the events of one source partition together again, in source order.
 
-    Holds nothing between epochs: all parts of an epoch's events arrive within the epoch. So its snapshot is empty, and the
-    sequence numbers start afresh with each process.
+    Holds nothing between epochs: all parts of an epoch's events arrive within the epoch. So its snapshot is empty,
+    and the sequence numbers start afresh with each process.
     """
 
     def __init__(self, program: Program) -> None:
@@ -155,9 +158,7 @@ class Join(StatefulBatchLogic[Parts, "list[Event]", None]):
             event = found[0][-1]
             if event is None or len(found) < self._counts[event.kind]:
                 break
-            ordered = [found[place] for place in range(len(found))]
-            event.features = tuple(value for part in ordered for value in part[2])
-            event.evidence = tuple(value for part in ordered for value in part[3])
+            event.features = tuple(value for place in range(len(found)) for value in found[place][2])
             ready.append(event)
             del waiting[self._next]
             self._next += 1
@@ -179,7 +180,8 @@ def _router(program: Program) -> Callable[[list[Event]], list[tuple[str, Batch]]
     body = ["kind = e.kind"] if len(program.types) > 1 else []
     for index, event in enumerate(program.pack.events):
         steps = program.plan.steps_of(event)
-        routed = [line for step in steps for line in _route(program.codecs[event.topic], step.name, step.number)]
+        codec = program.codecs[event.topic]
+        routed = [line for step in steps for line in _route(codec, step.name, step.number, alone=len(steps) == 1)]
         if len(program.types) > 1 and routed:
             body += [f"if kind == {index}:", *indent(routed)]
         else:
@@ -187,26 +189,32 @@ def _router(program: Program) -> Callable[[list[Event]], list[tuple[str, Batch]]
     return define("route", [*lines, *indent(body, 2), "    return list(groups.items())"], scope)
 
 
-def _route(codec: EventCodec, name: str, number: int) -> list[str]:
+def _route(codec: EventCodec, name: str, number: int, *, alone: bool) -> list[str]:
     part = next(field for field in codec.event.fields if field.name == name)
     text = f"e.f_{name}" if part.kind is Kind.STR else f"str(e.f_{name})"
     if part.optional:  # an event without a key belongs nowhere: anywhere will do
         text = f"(str(e.offset) if e.f_{name} is None else {text})"
     return [
-        f"g = names{number}[crc32({text}.encode()) & {GROUPS - 1}]",
-        "try: groups[g].append(e)",
+        f"g = crc32({text}.encode()) & {GROUPS - 1}",
+        *(["e.lane = g"] if alone else []),
+        f"n = names{number}[g]",
+        "try: groups[n].append(e)",
         "except KeyError:",
-        f"    groups[g] = b = Batch({number})",
+        f"    groups[n] = b = Batch({number})",
         "    b.append(e)",
     ]
 
 
 @operator
-def windowed_features(step_id: str, up: Stream[Event], program: Program) -> Stream[Event]:
-    """Compute each event's features: its `features` and `evidence` are set, each event comes out once.
+def windowed_features(
+    step_id: str,  # noqa: ARG001  Bytewax reads it
+    up: Stream[Event],
+    program: Program,
+) -> Stream[Event]:
+    """Compute each event's features: its `features` are set, each event comes out once.
 
-    Events of one record key that share their first key field stay in order; where several keyed steps work on an event type, its
-    events come out in the order of their source partition.
+    Events of one record key that share their first key field stay in order; where several keyed steps work on an
+    event type, its events come out in the order of their source partition.
     """
     plan = program.plan
     if not program.steps:
@@ -219,10 +227,12 @@ def windowed_features(step_id: str, up: Stream[Event], program: Program) -> Stre
     computed = op.stateful_batch("groups", batches, lambda resume: KeyGroup(program, resume))
     if plan.joined:
         whole = op.branch("is_whole", op.key_rm("ungroup", computed), lambda item: type(item) is not tuple)
-        joined = op.stateful_batch("join", whole.falses, lambda _: Join(program))
-        done = op.merge("whole", op.flatten("flatten", whole.trues), op.flatten("flatten_joined", op.key_rm("unjoin", joined)))
+        parts = cast("KeyedStream[Parts]", whole.falses)
+        joined = op.stateful_batch("join", parts, lambda _: Join(program))
+        alone = op.flatten("flatten", cast("Stream[list[Event]]", whole.trues))
+        done = op.merge("whole", alone, op.flat_map_batch("flatten_joined", joined, _flat))
     else:
-        done = op.flat_map_batch("flatten", computed, _flat)
+        done = op.flat_map_batch("flatten", cast("KeyedStream[list[Event]]", computed), _flat)
     return done if keyless is None else op.merge("all", done, keyless)
 
 

@@ -12,7 +12,10 @@ from detection.program import Program
 
 METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fraud_verdicts": ("Verdicts written.", ("event", "decision")),
-    "fraud_late_events": ("Verdicts on events older than their partition's newest by more than the lateness.", ("event",)),
+    "fraud_late_events": (
+        "Verdicts on events older than their partition's newest by more than the lateness.",
+        ("event",),
+    ),
     "fraud_rule_hits": ("Events at which a rule fired.", ("event", "rule")),
     "fraud_rule_unknowns": ("Events at which a rule's condition was unknown.", ("event", "rule")),
     "fraud_dead_letters": ("Records that could not be judged.", ("topic",)),

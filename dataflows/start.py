@@ -1,4 +1,7 @@
-"""From settings to a dataflow ready to run: every reason not to start is one clear line and an exit code that is not 0."""
+"""From settings to a dataflow ready to run.
+
+Every reason not to start is one clear line and an exit code that is not 0.
+"""
 
 import gc
 import os
@@ -61,7 +64,10 @@ def _has_recovery_store() -> bool:
 
 
 def _calm_garbage_collector() -> None:
-    """Collect seldom: the state is millions of lists without a cycle, and looking through them all is a pause."""
+    """Look for garbage among young objects only.
+
+    The state is millions of lists without a cycle, and going through them is a pause.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 1_000)
+    gc.set_threshold(50_000, 10, 2**31 - 1)

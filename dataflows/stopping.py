@@ -1,4 +1,7 @@
-"""A graceful stop: the sources end, the last epoch is delivered and snapshotted, the process exits 0. Bytewax itself has none."""
+"""A graceful stop: the sources end, the last epoch is delivered and snapshotted, the process exits 0.
+
+Bytewax itself has none.
+"""
 
 import os
 import signal
@@ -9,7 +12,8 @@ from types import FrameType
 from typing import Final
 
 PATIENCE: Final = 10.0
-"""How long a stop may take, s. A process of a cluster that is told alone cannot end alone: it gives up, so that all restart."""
+"""How long a stop may take, s. A process of a cluster that is told alone cannot end alone: it gives up, so that all
+restart."""
 
 GAVE_UP: Final = 3
 """The exit code of a process that could not stop in time."""
@@ -36,6 +40,8 @@ def on_signals() -> Callable[[], bool]:
 
 
 def _give_up() -> None:
-    sys.stderr.write(f"fraud: could not stop within {PATIENCE:.0f} s (is the broker there, were all processes told?): giving up\n")
+    sys.stderr.write(
+        f"fraud: could not stop within {PATIENCE:.0f} s (is the broker there, were all processes told?): giving up\n"
+    )
     sys.stderr.flush()
     os._exit(GAVE_UP)

@@ -1,7 +1,10 @@
-"""Bytes to events. A generated fast path takes what is plainly right; everything else goes to the exact path, which decides.
+"""Bytes to events.
 
-The fast path must never accept what the exact path refuses. It leans on msgspec for syntax and types, and on one count of
-quotation marks: when the text holds exactly those of the declared members, there is no other member, so none occurs twice.
+A generated fast path takes what is plainly right; everything else goes to the exact path, which decides.
+
+The fast path must never accept what the exact path refuses. It leans on msgspec for syntax and types, and on one
+count of quotation marks: when the text holds exactly those of the declared members, there is no other member, so none
+occurs twice.
 """
 
 import json
@@ -28,22 +31,23 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NAIVE: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SAFE_MICROS: Final = 2**50
-"""Below it a float's own error times 10^6 stays under a quarter, so rounding the product is rounding the decimal text."""
+"""Below it a float's own error times 10^6 stays under a quarter, so rounding the product is rounding the decimal
+text."""
 
 Event: TypeAlias = Any
 """An instance of `EventCodec.type`: fields as `f_NAME`, and the attributes of `SYSTEM`."""
 
-SYSTEM: Final[tuple[tuple[str, type, Any], ...]] = (
+SYSTEM: Final[tuple[tuple[str, Any, Any], ...]] = (
     ("raw", bytes, b""),  # the record's value
     ("key", bytes | None, None),  # the record's key
     ("partition", int, 0),
     ("offset", int, 0),
     ("time", int, 0),  # event time, us
     ("watermark", int, 0),  # the newest event time of the partition so far, this event's included, us
+    ("lane", int, 0),  # its key group, or its partition where it has no key: what must stay in order has the same one
     ("sequence", int, 0),  # counts the partition's events that several keyed steps work on
     ("clash", bool, False),  # the input has a member that the verdict adds
-    ("features", tuple, ()),
-    ("evidence", tuple, ()),
+    ("features", tuple, ()),  # what the keyed steps computed, see `detection.features.Plan.computed`
 )
 _WIRE: Final[dict[Kind, Any]] = {
     Kind.STR: str,
@@ -75,7 +79,9 @@ class EventCodec:
         self._declared = tuple(declared)
         wire = {**_WIRE, Kind.TIME: datetime | int}
         fields: list[Any] = [
-            (f"f_{field.name}", wire[field.kind] | None, None) if field.optional else (f"f_{field.name}", wire[field.kind])
+            (f"f_{field.name}", wire[field.kind] | None, None)
+            if field.optional
+            else (f"f_{field.name}", wire[field.kind])
             for field in declared
         ]
         rename = {f"f_{field.name}": field.name for field in declared}
@@ -108,7 +114,8 @@ class EventCodec:
             "if raw is None: return exact(r)",
             "try: e = parse(raw)",
             "except ValidationError: return exact(r)",
-            "except (DecodeError, UnicodeDecodeError) as error: raise Undecodable(f'not JSON: {describe(error)}') from None",
+            "except (DecodeError, UnicodeDecodeError) as error:",
+            "    raise Undecodable(f'not JSON: {describe(error)}') from None",
             "except RecursionError: raise Undecodable('nested too deeply') from None",
             f"n = {quotes}",
             *optional,
@@ -126,8 +133,6 @@ class EventCodec:
             "e.key = r.key",
             "e.partition = r.partition",
             "e.offset = r.offset",
-            "e.features = ()",
-            "e.evidence = ()",
             "return e",
         ]
         scope = {
@@ -211,11 +216,13 @@ class EventCodec:
         if self.event.time is not None and values[f"f_{self.event.time}"] is not None:
             time = values[f"f_{self.event.time}"]
         elif stamp < 0:
-            msg = f"{self.event.time or 'time'}: expected {_expected(Kind.TIME)}, got nothing, and the record has no timestamp"
+            name = self.event.time or "time"
+            msg = f"{name}: expected {_expected(Kind.TIME)}, got nothing, and the record has no timestamp"
             raise UndecodableError(msg)
         if record.timestamp >= 0 and time - stamp > FAR_FUTURE:
             ahead = (time - stamp) / MICROS / 3600
-            msg = f"{self.event.time}: expected a time at most 1 h after the record's timestamp, got one {ahead:.1f} h after it"
+            expected = "expected a time at most 1 h after the record's timestamp"
+            msg = f"{self.event.time}: {expected}, got one {ahead:.1f} h after it"
             raise UndecodableError(msg)
         event.raw = record.value
         event.key = record.key
@@ -236,8 +243,12 @@ class EventCodec:
             return dict(found)
 
         try:
-            msgspec.json.decode(raw, type=msgspec.Raw)  # stricter than the standard library about escapes and control characters
-            value = json.loads(raw.decode(), object_pairs_hook=keep, parse_float=Decimal, parse_constant=_refuse_constant)
+            msgspec.json.decode(
+                raw, type=msgspec.Raw
+            )  # stricter than the standard library about escapes and control characters
+            value = json.loads(
+                raw.decode(), object_pairs_hook=keep, parse_float=Decimal, parse_constant=_refuse_constant
+            )
         except RecursionError:
             msg = "nested too deeply"
             raise UndecodableError(msg) from None
@@ -259,7 +270,9 @@ class EventCodec:
         if value is None:
             if field.optional:
                 return None
-            msg = f"{field.name}: expected {_expected(field.kind)}, got {'null' if field.name in members else 'nothing'}"
+            msg = (
+                f"{field.name}: expected {_expected(field.kind)}, got {'null' if field.name in members else 'nothing'}"
+            )
             raise UndecodableError(msg)
         try:
             return _CONVERT[field.kind](value)
@@ -288,7 +301,7 @@ def money(text: str | Decimal | int) -> int:
 
 
 def _str(value: Any) -> str:
-    if not isinstance(value, str):
+    if type(value) is not str:
         raise ValueError(value)
     value.encode()  # a lone surrogate could never be written out again
     return value
@@ -309,8 +322,8 @@ def _float(value: Any) -> float:
 
 
 def _bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(value)  # noqa: TRY004  (one kind of error for all conversions)
+    if type(value) is not bool:
+        raise ValueError(value)
     return value
 
 
@@ -378,4 +391,6 @@ def _number(value: Any) -> str:
 
 
 def _describe(error: Exception) -> str:
-    return str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "the text is cut off")[:200]
+    return (
+        str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "the text is cut off")[:200]
+    )

@@ -1,15 +1,17 @@
 """Features: sliding windows over the history of each key, computed by one generated function per keyed step.
 
-A **step** gathers all features whose key begins with the same field; all events with an equal first field meet in one key group
-of that step. A **log** is the history of the events of one type by one whole key. Per key it is a list of parallel lists:
+A **step** gathers all features whose key begins with the same field; all events with an equal first field meet in one
+key group of that step. A **log** is the history of the events of one type by one whole key. Per key it is a list of
+parallel lists:
 
     [times, origins, column…]
 
-sorted by event time, equal times in order of arrival. An origin is `partition << 48 | offset`. Every window of every feature over
-that key is a slice of the one log. This is what a snapshot stores: plain builtins that one C call can encode.
+sorted by event time, equal times in order of arrival. An origin is `partition << 48 | offset`. Every window of every
+feature over that key is a slice of the one log. This is what a snapshot stores: plain builtins that one C call can
+encode.
 
-A log forgets what no event in time can see any more: entries at or before `watermark - lateness - longest window`, the watermark
-being that of the source partition (`detection.codec`), never a clock. A late event sees what is left.
+A log forgets what no event in time can see any more: entries at or before `watermark - lateness - longest window`,
+the watermark being that of the source partition (`detection.codec`), never a clock. A late event sees what is left.
 """
 
 from bisect import bisect_right
@@ -117,7 +119,9 @@ class Step:
     def log_of(self, feature: Feature) -> Log:
         """The log that the feature reads."""
         of = feature.of if feature.of and feature.of.optional else None
-        return next(log for log in self.logs.values() if (log.event.name, log.key, log.of) == (feature.on, feature.key, of))
+        return next(
+            log for log in self.logs.values() if (log.event.name, log.key, log.of) == (feature.on, feature.key, of)
+        )
 
 
 class Plan:
@@ -144,13 +148,15 @@ class Plan:
         """The steps that work on an event type, in the order in which their values stand in `features`."""
         return [step for step in self.steps.values() if event.name in step.by_event]
 
-    def features_of(self, event: EventType) -> list[Feature]:
-        """The event type's features in the order of the tuple that the steps compute."""
-        return [feature for step in self.steps_of(event) for feature in step.by_event[event.name]]
+    def computed(self, event: EventType) -> list[Feature | Span]:
+        """What stands in an event's `features`: for each step the values, then the windows that a rule reads.
 
-    def evidence_of(self, event: EventType) -> list[Span]:
-        """The windows whose evidence stands in `evidence`: those of features that a rule reads."""
-        return [span for step in self.steps_of(event) for span in self.spans(step, event)]
+        A window stands there as three items: the list of origins, where the window starts in it and where it ends.
+        """
+        computed: list[Feature | Span] = []
+        for step in self.steps_of(event):
+            computed += [*step.by_event[event.name], *self.spans(step, event)]
+        return computed
 
     def span_of(self, feature: Feature) -> Span:
         """The window that the feature reads."""
@@ -182,11 +188,11 @@ class GroupState:
         self._snapshots = program.groups
         program.groups += 1
 
-    def update(self, events: Iterable[Event]) -> list[tuple[Event, tuple[Any, ...], tuple[Any, ...]]]:
+    def update(self, events: Iterable[Event]) -> list[tuple[Event, tuple[Any, ...]]]:
         """Take the events into the histories, in order.
 
         Returns:
-            Event, feature values and evidence of those that are joined; of the others both are set on the event itself.
+            The events that are joined with what was computed for them; the others have it in `features` now.
         """
         return self._program.run(events, self._logs, self._watermarks)
 
@@ -293,11 +299,19 @@ class StepProgram:
 
     @cached_property
     def run(self) -> Callable[[Iterable[Event], list[Keys], list[dict[int, int]]], list[Any]]:
-        """The generated function: events in, features and evidence on them or returned."""
+        """The generated function: events in, what is computed is set on them or returned."""
         events = [event for event in self._plan.pack.events if event.name in self._step.by_event]
         lines = ["def run(events, logs, watermarks):", "    joined = []"]
-        lines += indent([f"keys{n} = logs[{n}]; get{n} = keys{n}.get; marks{n} = watermarks[{n}]" for n in range(len(self.logs))])
-        lines += ["    for e in events:", "        t = e.time", "        p = e.partition", "        o = p << 48 | e.offset", "        w = e.watermark"]
+        lines += indent(
+            [f"keys{n} = logs[{n}]; get{n} = keys{n}.get; marks{n} = watermarks[{n}]" for n in range(len(self.logs))]
+        )
+        lines += [
+            "    for e in events:",
+            "        t = e.time",
+            "        p = e.partition",
+            "        o = p << 48 | e.offset",
+            "        w = e.watermark",
+        ]
         for branch, event in enumerate(events):
             body = self._event(event)
             if len(events) > 1:
@@ -328,8 +342,8 @@ class StepProgram:
         values = "".join(f"v_{feature.name}, " for feature in features)
         evidence = "".join(f"{self._evidence(span)}, " for span in spans)
         if event.name in {self._plan.pack.events[index].name for index in self._plan.joined}:
-            return [*lines, f"joined.append((e, ({values}), ({evidence})))"]
-        return [*lines, f"e.features = ({values})", f"e.evidence = ({evidence})"]
+            return [*lines, f"joined.append((e, ({values}{evidence})))"]
+        return [*lines, f"e.features = ({values}{evidence})"]
 
     def _evidence(self, span: Span) -> str:
         number = self.logs.index(span.log)
@@ -395,7 +409,9 @@ class StepProgram:
 
     def _fresh(self, number: int, log: Log) -> list[str]:
         firsts = ["[t]", "[o]"]
-        firsts += [f"[e.f_{of.name}]" if column is Column.VALUE else f"[0, e.f_{of.name}]" for of, column in log.columns]
+        firsts += [
+            f"[e.f_{of.name}]" if column is Column.VALUE else f"[0, e.f_{of.name}]" for of, column in log.columns
+        ]
         return [f"({name} := {first})" for name, first in zip(self._names(number, log), firsts, strict=True)]
 
     @staticmethod
@@ -413,7 +429,9 @@ class StepProgram:
 
 
 def _key(parts: tuple[Field, ...]) -> str:
-    return " + '\\0' + ".join(f"e.f_{part.name}" if part.kind is Kind.STR else f"str(e.f_{part.name})" for part in parts)
+    return " + '\\0' + ".join(
+        f"e.f_{part.name}" if part.kind is Kind.STR else f"str(e.f_{part.name})" for part in parts
+    )
 
 
 def _parts(parts: tuple[Field, ...]) -> str:
@@ -421,7 +439,10 @@ def _parts(parts: tuple[Field, ...]) -> str:
 
 
 def _unambiguous(parts: tuple[Any, ...]) -> str:
-    """The key of parts that hold a NUL themselves: it has one NUL more than any plain key, and JSON writes none."""
+    """The key of parts that hold a NUL themselves.
+
+    It has one NUL more than any plain key, and JSON writes none.
+    """
     return "\0" * len(parts) + msgspec.json.encode([str(part) for part in parts]).decode()
 
 
@@ -444,7 +465,10 @@ def _insert(history: History, time: int, number: int, values: tuple[tuple[bool, 
 
 
 def _forget(keys: Keys, key: str, history: History, keep: int) -> None:
-    """Drop the entries at or before `keep`, and the key with its last. Called when half of them are, so it costs little each."""
+    """Drop the entries at or before `keep`, and the key with its last.
+
+    Called when half of them are, so it costs little each.
+    """
     times = history[0]
     count = bisect_right(times, keep)
     if count == len(times):
@@ -470,9 +494,17 @@ def _fitted(stored: dict[str, Any], log: Log) -> Keys:
     wanted = [f"{column}:{of.name}" for of, column in log.columns]
     kinds = dict(zip(stored["columns"], stored["kinds"], strict=True))
     present = {name: 2 + index for index, name in enumerate(stored["columns"])}
-    usable = {name: present[name] for name, (of, _) in zip(wanted, log.columns, strict=True) if kinds.get(name) == of.kind}
+    usable = {
+        name: present[name] for name, (of, _) in zip(wanted, log.columns, strict=True) if kinds.get(name) == of.kind
+    }
     if "big" in stored:
-        keys = {key: [[int(item) if type(item) is str else item for item in column] if n in stored["big"] else column for n, column in enumerate(history)] for key, history in keys.items()}
+        keys = {
+            key: [
+                [int(item) if type(item) is str else item for item in column] if n in stored["big"] else column
+                for n, column in enumerate(history)
+            ]
+            for key, history in keys.items()
+        }
     if list(usable) == stored["columns"] == wanted:
         return keys
     return {

@@ -1,4 +1,7 @@
-"""Turning generated source into functions. The source is made of our own templates, checked names and numbers: never of a user's text."""
+"""Turning generated source into functions.
+
+The source is made of our own templates, checked names and numbers: never of a user's text.
+"""
 
 import linecache
 from collections.abc import Callable, Mapping

@@ -1,4 +1,7 @@
-"""The judge: one generated function per event type evaluates all its rules and writes the verdict behind the input's own bytes."""
+"""The judge: one generated function per event type evaluates all its rules and writes the verdict.
+
+The verdict is appended to the input's own bytes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from detection.codec import Event
-from detection.features import EVIDENCE, Plan, origin
+from detection.features import EVIDENCE, Plan, Span, origin
 from detection.generated import define, indent
 from detection.kinds import Kind, money_text
 from detection.pack import EventType, Rule
@@ -61,22 +64,35 @@ class Judge:
         self.event = event
         self.counts = Counts(rules={rule.name: RuleCounts() for rule in event.rules})
         self._pack = plan.pack.hash
-        self._features = plan.features_of(event)
-        spans = plan.evidence_of(event)
+        self._values: dict[str, int] = {}  # where a feature's value stands in `features`
+        self._unpack = ""
+        place = 0
+        spans: dict[Span, int] = {}
+        for number, item in enumerate(plan.computed(event)):
+            if isinstance(item, Span):
+                spans[item] = place
+                self._unpack += f"x{number}, y{number}, z{number}, "
+                place += 3
+            else:
+                self._values[item.name] = place
+                self._unpack += f"v_{item.name}, "
+                place += 1
         self._evidence = {
-            feature.name: spans.index(span) for feature in self._features if (span := plan.span_of(feature)) in spans
+            item.name: spans[plan.span_of(item)] for item in event.features if plan.span_of(item) in spans
         }
         self.judge: Callable[[Event], Verdict] = self._generate()
 
     # --- the generated function --------------------------------------------------------------------------------
 
     def _generate(self) -> Callable[[Event], Verdict]:
-        """One `if` a rule. An event that is accepted without remark is answered by one format; every other by `_full`."""
+        """One `if` a rule.
+
+        An event that is accepted without remark is answered by one format; every other by `_full`.
+        """
         event = self.event
-        unpack = "".join(f"v_{feature.name}, " for feature in self._features)
-        lines = ["hits = []"]
-        if unpack:
-            lines += [f"{unpack}= e.features"]
+        lines = ["hits = []", "raw = e.raw"]
+        if self._unpack:
+            lines += [f"{self._unpack}= e.features"]
         for number, rule in enumerate(event.rules):
             if rule.condition.optional:
                 lines += [
@@ -86,18 +102,15 @@ class Judge:
                 ]
             else:
                 lines += [f"if {rule.condition.source}: hits.append({number})"]
-        remarks = ["hits", "e.clash", "e.raw[-1] != 125", "e.time < e.watermark - LATENESS"]
+        remarks = ["hits", "raw[-1] != 125", "e.clash", "e.time < e.watermark - LATENESS"]
         if not any(not item.optional for item in event.fields) and (event.time is None or event.time_optional):
-            remarks += ["b'\"' not in e.raw"]  # {}: nothing to put a comma behind
+            remarks += ["b'\"' not in raw"]  # {}: nothing to put a comma behind
         lines += [f"if {' or '.join(remarks)}: return full(e, hits, added)"]
         extra = ", extra" if event.added else ""
         if event.added:
             lines += ["fraudulent = False; decision = 'accept'; score = 0", f"extra = {self._added_source()}"]
-        lines += [
-            "decisions['accept'] += 1",
-            f"return Verdict('accept', TOPIC, e.key, b'%b%b%d/%d%b{'%b' if extra else ''}}}' "
-            f"% (e.raw[:-1], HEAD, e.partition, e.offset, TAIL{extra}))",
-        ]
+        value = f"b'%b%b%d/%d%b{'%b' if extra else ''}}}' % (raw[:-1], HEAD, e.partition, e.offset, TAIL{extra})"
+        lines += ["decisions['accept'] += 1", f"return Verdict(False, 'accept', TOPIC, e.key, {value}, e.lane)"]
         head, tail = self._quiet()
         shared: dict[str, Any] = {**event.constants.values, "encode": _encode, "show": show, "Kind": Kind}
         scope = {
@@ -112,7 +125,7 @@ class Judge:
             "decisions": self.counts.decisions,
             "full": self._full,
         }
-        scope["added"] = self._added_function(unpack, scope)
+        scope["added"] = self._added_function(scope)
         return define(f"judge_{event.name}", [f"def judge_{event.name}(e):", *indent(lines)], scope)
 
     def _added_source(self) -> str:
@@ -121,9 +134,9 @@ class Judge:
             for number, expression in enumerate(self.event.added.values())
         )
 
-    def _added_function(self, unpack: str, scope: dict[str, Any]) -> Callable[..., bytes]:
+    def _added_function(self, scope: dict[str, Any]) -> Callable[..., bytes]:
         lines = ["def added(e, fraudulent, decision, score):"]
-        lines += [f"    {unpack}= e.features"] if unpack else []
+        lines += [f"    {self._unpack}= e.features"] if self._unpack else []
         source = self._added_source() or "b''"
         return define("added", [*lines, f"    return {source}"], scope)
 
@@ -151,13 +164,15 @@ class Judge:
         self.counts.decisions[decision] += 1
         self.counts.late += late
 
-        values = {f.name: v for f, v in zip(self._features, e.features, strict=True)} if hits else {}
-        described = [self._hit(rules[number], e, values) for number in hits]
+        described = [self._hit(rules[number], e) for number in hits]
         reasons = [hit["detail"] for number, hit in zip(hits, described, strict=True) if rules[number].mode == "live"]
-        answer = self._answer(decision, reasons, described, f"{self.event.topic}/{e.partition}/{e.offset}", late=late, score=score)
+        answer = self._answer(
+            decision, reasons, described, f"{self.event.topic}/{e.partition}/{e.offset}", late=late, score=score
+        )
         answer["verdict"]["evidence"] = self._newest(e, hits)
         extra = added(e, fraudulent=decision == "block", decision=decision, score=score)
-        return Verdict(decision, self.event.topics[decision], e.key, self._write(e, answer, extra))
+        value = self._write(e, answer, extra)
+        return Verdict(decision == "block", decision, self.event.topics[decision], e.key, value, e.lane)
 
     def _answer(
         self,
@@ -184,11 +199,13 @@ class Judge:
             },
         }
 
-    def _hit(self, rule: Rule, e: Event, values: dict[str, Any]) -> dict[str, Any]:
+    def _hit(self, rule: Rule, e: Event) -> dict[str, Any]:
         symbols = self.event.symbols
-        read = {name: values[name] if name in values else getattr(e, f"f_{name}") for name in rule.reads}
+        places = self._values
+        read = {name: e.features[places[name]] if name in places else getattr(e, f"f_{name}") for name in rule.reads}
         detail = "".join(
-            literal + ("" if name is None else text(symbols[name].kind, read[name])) for literal, name in rule.reason.parts
+            literal + ("" if name is None else text(symbols[name].kind, read[name]))
+            for literal, name in rule.reason.parts
         )
         hit: dict[str, Any] = {"id": rule.name, "version": rule.version, "detail": detail}
         if rule.mode == "shadow":
@@ -197,15 +214,18 @@ class Judge:
         return hit
 
     def _newest(self, e: Event, hits: list[int]) -> dict[str, Any]:
-        """For each feature that a hit rule reads: how many events its window holds, and where the newest of them are."""
+        """How many events the window of each feature holds that a hit rule reads, and where the newest are."""
         evidence = {}
         for number in hits:
             for name in self.event.rules[number].reads:
                 if name in self._evidence and name not in evidence:
-                    place = 3 * self._evidence[name]
-                    origins, start, stop = e.evidence[place : place + 3]
+                    place = self._evidence[name]
+                    origins, start, stop = e.features[place : place + 3]
                     newest = origins[max(start, stop - EVIDENCE) : stop]
-                    evidence[name] = {"total": stop - start, "newest": [origin(item, self.event.topic) for item in newest]}
+                    evidence[name] = {
+                        "total": stop - start,
+                        "newest": [origin(item, self.event.topic) for item in newest],
+                    }
         return evidence
 
     def _write(self, e: Event, answer: dict[str, Any], extra: bytes) -> bytes:

@@ -17,7 +17,7 @@ from detection.aggregates import AGGREGATES, Aggregate
 from detection.errors import PackError, Problem
 from detection.expressions import Constants, Expression, ExpressionError, Language, Symbol
 from detection.kinds import Kind, parse_duration
-from detection.packfile import CaseTable, EventTable, FeatureTable, Mode, Outcome, PackTable, RuleTable
+from detection.packfile import CaseTable, EventTable, FeatureTable, Mode, Outcome, PackTable, RuleTable, Table
 from detection.positions import Positions
 from detection.records import Decision
 
@@ -199,7 +199,9 @@ def load(paths: Iterable[str | Path], topics: Mapping[str, str] | None = None) -
         try:
             texts[str(path)] = Path(path).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(str(path), 0, 0, f"pack: cannot be read: {getattr(error, 'strerror', None) or error}"))
+            problems.append(
+                Problem(str(path), 0, 0, f"pack: cannot be read: {getattr(error, 'strerror', None) or error}")
+            )
     if problems:
         raise PackError(problems)
     return parse(texts, topics)
@@ -273,7 +275,12 @@ class _Loader:
                 if name in owners:
                     first = owners[name]
                     line, _ = first.positions().key((section, name))
-                    self._at(file, (section, name), f"{section} {name}: declared twice, first at {first.name}:{line}", key=True)
+                    self._at(
+                        file,
+                        (section, name),
+                        f"{section} {name}: declared twice, first at {first.name}:{line}",
+                        key=True,
+                    )
                 else:
                     owners[name] = file
         return owners
@@ -283,7 +290,10 @@ class _Loader:
         for table in tables:
             for rule in table["rule"].values():
                 del rule["test"]
-        merged = {section: {name: item for table in tables for name, item in table[section].items()} for section in ("event", "feature", "rule")}
+        merged = {
+            section: {name: item for table in tables for name, item in table[section].items()}
+            for section in ("event", "feature", "rule")
+        }
         lateness = {name: table["lateness"] for table in tables for name in table["event"]}
         return _digest({**merged, "lateness": lateness})[:12]
 
@@ -301,13 +311,20 @@ class _Loader:
             table = owner.table.event[name]
             topic = self._topic(owner, ("event", name, "topic"), table.topic)
             if topic in topics:
-                self._at(owner, ("event", name, "topic"), f"event {name}: topic {topic} is already read by event {topics[topic]}")
+                self._at(
+                    owner,
+                    ("event", name, "topic"),
+                    f"event {name}: topic {topic} is already read by event {topics[topic]}",
+                )
             topics[topic] = name
             time, time_optional = self._time(owner, name, table, fields[name])
             mine = tuple(feature for feature in featured if feature.on == name)
-            symbols = {item.name: item.symbol for item in (*fields[name].values(), *mine)}
+            symbols = {field.name: field.symbol for field in fields[name].values()}
+            symbols |= {feature.name: feature.symbol for feature in mine}
             constants = Constants()
-            judged = self._rules({rule: file for rule, file in rules.items() if file.table.rule[rule].on == name}, symbols, constants)
+            judged = self._rules(
+                {rule: file for rule, file in rules.items() if file.table.rule[rule].on == name}, symbols, constants
+            )
             compiled.append(
                 EventType(
                     name=name,
@@ -316,9 +333,15 @@ class _Loader:
                     time=time,
                     time_optional=time_optional,
                     topics={
-                        "accept": self._topic(owner, ("event", name, "accept_topic"), table.accept_topic or "${LEGIT_TOPIC}"),
-                        "review": self._topic(owner, ("event", name, "review_topic"), table.review_topic or "${REVIEW_TOPIC}"),
-                        "block": self._topic(owner, ("event", name, "block_topic"), table.block_topic or "${FRAUD_TOPIC}"),
+                        "accept": self._topic(
+                            owner, ("event", name, "accept_topic"), table.accept_topic or "${LEGIT_TOPIC}"
+                        ),
+                        "review": self._topic(
+                            owner, ("event", name, "review_topic"), table.review_topic or "${REVIEW_TOPIC}"
+                        ),
+                        "block": self._topic(
+                            owner, ("event", name, "block_topic"), table.block_topic or "${FRAUD_TOPIC}"
+                        ),
                     },
                     lateness=self._duration(owner, ("lateness",), "lateness", owner.table.lateness),
                     features=mine,
@@ -331,7 +354,11 @@ class _Loader:
         for event in compiled:
             for topic in event.topics.values():
                 if topic in topics:
-                    self._at(owners[event.name], ("event", event.name), f"event {event.name}: writes to topic {topic}, which event {topics[topic]} reads")
+                    self._at(
+                        owners[event.name],
+                        ("event", event.name),
+                        f"event {event.name}: writes to topic {topic}, which event {topics[topic]} reads",
+                    )
         return tuple(compiled)
 
     def _fields(self, owner: _File, event: str, table: EventTable) -> dict[str, Field]:
@@ -340,7 +367,11 @@ class _Loader:
             path = ("event", event, "fields", name)
             match = _FIELD_TYPE.match(text)
             if match is None:
-                self._at(owner, path, f"field {name}: expected str, int, float, bool or money, with ? if it may be missing, got {text!r}")
+                self._at(
+                    owner,
+                    path,
+                    f"field {name}: expected str, int, float, bool or money, with ? if it may be missing, got {text!r}",
+                )
                 continue
             currency = match["currency"]
             if currency is not None and not table.fields.get(currency, "").startswith("str"):
@@ -348,7 +379,9 @@ class _Loader:
             fields[name] = Field(name, Kind(match[1].partition(":")[0]), match["optional"] is not None, currency)
         return fields
 
-    def _time(self, owner: _File, event: str, table: EventTable, fields: Mapping[str, Field]) -> tuple[str | None, bool]:
+    def _time(
+        self, owner: _File, event: str, table: EventTable, fields: Mapping[str, Field]
+    ) -> tuple[str | None, bool]:
         if table.time is None:
             return None, False
         name = table.time.removesuffix("?")
@@ -361,7 +394,11 @@ class _Loader:
         reference = _REFERENCE.match(text)
         if reference is None:
             if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
-                self._at(owner, path, f"{path[-1]}: expected a Kafka topic name (letters, digits, '.', '_', '-'), got {text!r}")
+                self._at(
+                    owner,
+                    path,
+                    f"{path[-1]}: expected a Kafka topic name (letters, digits, '.', '_', '-'), got {text!r}",
+                )
             return text
         if reference[1] not in self.topics:
             known = ", ".join(f"${{{name}}}" for name in self.topics)
@@ -383,7 +420,9 @@ class _Loader:
                 if part not in known:
                     self._unknown(owner, ("feature", name, "key", index), f"feature {name}", "field", part, known)
             if name in known:
-                self._at(owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True)
+                self._at(
+                    owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True
+                )
             aggregate = AGGREGATES.get(table.fn)
             if aggregate is None:
                 self._unknown(owner, ("feature", name, "fn"), f"feature {name}", "aggregate", table.fn, AGGREGATES)
@@ -391,20 +430,34 @@ class _Loader:
             of = self._of(owner, name, table, aggregate, known)
             window = self._duration(owner, ("feature", name, "window"), f"feature {name}: window", table.window)
             if len(self.problems) == before and not SHORTEST_WINDOW <= window <= LONGEST_WINDOW:
-                self._at(owner, ("feature", name, "window"), f"feature {name}: expected a window of 1s to 24h, got {table.window!r}")
+                self._at(
+                    owner,
+                    ("feature", name, "window"),
+                    f"feature {name}: expected a window of 1s to 24h, got {table.window!r}",
+                )
             if len(self.problems) > before:
                 continue
             kind = of.kind if of else None
             optional = aggregate.optional or any(part.optional for part in (*key, *([of] if of else [])))
-            features.append(Feature(name, table.on, tuple(key), aggregate, of, window, aggregate.result(kind), optional))
+            features.append(
+                Feature(name, table.on, tuple(key), aggregate, of, window, aggregate.result(kind), optional)
+            )
             if of and of.currency and of.currency not in table.key and aggregate.name == "sum":
-                self._warn(owner, ("feature", name, "of"), f"feature {name}: adds amounts of different currencies: put {of.currency} into its key")
+                self._warn(
+                    owner,
+                    ("feature", name, "of"),
+                    f"feature {name}: adds amounts of different currencies: put {of.currency} into its key",
+                )
         return features
 
-    def _of(self, owner: _File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]) -> Field | None:
+    def _of(
+        self, owner: _File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]
+    ) -> Field | None:
         if not aggregate.of:
             if table.of is not None:
-                self._at(owner, ("feature", name, "of"), f"feature {name}: {table.fn} takes no field, got of = {table.of!r}")
+                self._at(
+                    owner, ("feature", name, "of"), f"feature {name}: {table.fn} takes no field, got of = {table.of!r}"
+                )
             return None
         if table.of is None:
             self._at(owner, ("feature", name), f"feature {name}: {table.fn} needs a field: of = …", key=True)
@@ -414,7 +467,11 @@ class _Loader:
             self._unknown(owner, ("feature", name, "of"), f"feature {name}", "field", table.of, known)
         elif of.kind not in aggregate.of:
             expected = ", ".join(sorted(aggregate.of))
-            self._at(owner, ("feature", name, "of"), f"feature {name}: {table.fn} takes {expected}, but {of.name} is {of.kind}")
+            self._at(
+                owner,
+                ("feature", name, "of"),
+                f"feature {name}: {table.fn} takes {expected}, but {of.name} is {of.kind}",
+            )
         return of
 
     def _orphans(self, rules: Mapping[str, _File], events: Mapping[str, _File]) -> None:
@@ -423,25 +480,42 @@ class _Loader:
             if on not in events:
                 self._unknown(owner, ("rule", name, "on"), f"rule {name}", "event", on, events)
 
-    def _rules(self, owners: Mapping[str, _File], symbols: Mapping[str, Symbol], constants: Constants) -> tuple[Rule, ...]:
+    def _rules(
+        self, owners: Mapping[str, _File], symbols: Mapping[str, Symbol], constants: Constants
+    ) -> tuple[Rule, ...]:
         language = Language(symbols)
         rules = []
         for name, owner in owners.items():
             table = owner.table.rule[name]
-            condition = self._expression(owner, ("rule", name, "when"), f"rule {name}", language, table.when, constants, Kind.BOOL)
+            condition = self._expression(
+                owner, ("rule", name, "when"), f"rule {name}", language, table.when, constants, expects=Kind.BOOL
+            )
             reason = self._reason(owner, name, table, symbols)
             for index, case in enumerate(table.test):
                 if len(case.fires) != len(case.given):
                     path = ("rule", name, "test", index, "fires")
-                    self._at(owner, path, f"rule {name}: a test gives {len(case.given)} events but says of {len(case.fires)} whether the rule fires")
+                    expected = f"expected as many answers as events ({len(case.given)})"
+                    self._at(owner, path, f"rule {name}: fires: {expected}, got {len(case.fires)}")
             if condition is None or reason is None or table.mode == "off":
                 continue
             if not condition.names:
-                self._warn(owner, ("rule", name, "when"), f"rule {name}: its condition reads nothing, so it is always the same")
+                self._warn(
+                    owner, ("rule", name, "when"), f"rule {name}: its condition reads nothing, so it is always the same"
+                )
             reads = dict.fromkeys((*condition.names, *(part for _, part in reason.parts if part is not None)))
             version = _digest(table.model_dump(mode="json", exclude={"test"}))[:8]
             rules.append(
-                Rule(name, version, condition, reason, tuple(reads), table.score, table.outcome, table.mode, tuple(table.test))
+                Rule(
+                    name,
+                    version,
+                    condition,
+                    reason,
+                    tuple(reads),
+                    table.score,
+                    table.outcome,
+                    table.mode,
+                    tuple(table.test),
+                )
             )
         return tuple(rules)
 
@@ -456,7 +530,8 @@ class _Loader:
             if reference is None:
                 continue
             if spec or conversion:
-                self._at(owner, path, f"rule {name}: reason: expected a name alone in braces, got {{{reference}{conversion and '!' + conversion or ''}{spec and ':' + spec or ''}}}")
+                got = reference + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+                self._at(owner, path, f"rule {name}: reason: expected a name alone in braces, got {{{got}}}")
                 return None
             if reference not in symbols:
                 self._unknown(owner, path, f"rule {name}: reason", "field or feature", reference, symbols)
@@ -479,7 +554,7 @@ class _Loader:
             if name in VERDICT_MEMBERS or name in table.fields:
                 self._at(owner, path, f"event {event}: add: {name} is already a member of the verdict", key=True)
             assert language is not None
-            expression = self._expression(owner, path, f"event {event}: add {name}", language, text, constants, None)
+            expression = self._expression(owner, path, f"event {event}: add {name}", language, text, constants)
             if expression is not None:
                 added[name] = expression
         return added
@@ -492,7 +567,8 @@ class _Loader:
         language: Language,
         text: str,
         constants: Constants,
-        expects: Kind | None,
+        *,
+        expects: Kind | None = None,
     ) -> Expression | None:
         try:
             return language.compile(text, constants, expects=expects)
@@ -510,7 +586,9 @@ class _Loader:
 
     # --- telling -----------------------------------------------------------------------------------------------
 
-    def _at(self, owner: _File, path: tuple[str | int, ...], message: str, *, key: bool = False, hint: str | None = None) -> None:
+    def _at(
+        self, owner: _File, path: tuple[str | int, ...], message: str, *, key: bool = False, hint: str | None = None
+    ) -> None:
         places = owner.positions()
         line, column = places.key(path) if key else places.value(path)
         self.problems.append(Problem(owner.name, line, column, message, hint))
@@ -519,7 +597,9 @@ class _Loader:
         line, column = owner.positions().value(path)
         self.warnings.append(Problem(owner.name, line, column, message))
 
-    def _unknown(self, owner: _File, path: tuple[str | int, ...], subject: str, what: str, got: str, known: Iterable[str]) -> None:
+    def _unknown(
+        self, owner: _File, path: tuple[str | int, ...], subject: str, what: str, got: str, known: Iterable[str]
+    ) -> None:
         names = list(known)
         close = get_close_matches(got, names, n=1)
         hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}" if names else None
@@ -529,7 +609,8 @@ class _Loader:
 def _explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[str, str | None]:
     """A pydantic error in our words: subject, expectation, what came."""
     where = ".".join(str(part) for part in path)
-    tables = {0: PackTable, 2: {"event": EventTable, "feature": FeatureTable, "rule": RuleTable}.get(str(path[0]))}
+    sections: dict[str, type[Table]] = {"event": EventTable, "feature": FeatureTable, "rule": RuleTable}
+    tables: dict[int, type[Table] | None] = {0: PackTable, 2: sections.get(str(path[0]))}
     match detail["type"]:
         case "extra_forbidden":
             table = tables.get(len(path) - 1)

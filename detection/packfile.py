@@ -20,18 +20,20 @@ class EventTable(Table):
 
     topic: str = Field(description="The topic it is read from; `${TRANSACTIONS_TOPIC}` names a setting.")
     fields: dict[Name, str] = Field(
-        description='Members of the JSON and their kinds: `str int float bool money`; `?` may be missing; `"money:currency"`'
-        " names the field with its currency."
+        description="Members of the JSON and their kinds: `str int float bool money`; `?` may be missing; "
+        '`"money:currency"` names the field with its currency.'
     )
     time: str | None = Field(
         None,
-        description="The member with the event time: ISO 8601 or epoch ms; `?` may be missing. Absent: the record's timestamp.",
+        description="The member with the event time: ISO 8601 or epoch ms; `?` may be missing. "
+        "Absent: the record's timestamp.",
     )
     block_topic: str | None = Field(None, description="Where blocked events go; absent: FRAUD_TOPIC.")
     review_topic: str | None = Field(None, description="Where events to review go; absent: REVIEW_TOPIC.")
     accept_topic: str | None = Field(None, description="Where accepted events go; absent: LEGIT_TOPIC.")
     add: dict[Name, str] = Field(
-        default_factory=dict, description="Members added to the verdict: name = expression, which may read `fraudulent`."
+        default_factory=dict,
+        description="Members added to the verdict: name = expression, which may read `fraudulent`.",
     )
 
 
@@ -39,7 +41,9 @@ class FeatureTable(Table):
     """`[feature.NAME]`: an aggregate over a window of one key's events."""
 
     on: Name = Field(description="The event it counts.")
-    key: list[Name] = Field(min_length=1, description="The fields that make the key; events with equal ones share a window.")
+    key: list[Name] = Field(
+        min_length=1, description="The fields that make the key; events with equal ones share a window."
+    )
     fn: str = Field(description="The aggregate.")
     of: Name | None = Field(None, description="The field that is aggregated, for the aggregates that take one.")
     window: str = Field(description='How far back, such as `"10s"`: the window is `(t-10s, t]`.')
@@ -48,7 +52,9 @@ class FeatureTable(Table):
 class CaseTable(Table):
     """`[[rule.NAME.test]]`: events, and whether the rule fires at each."""
 
-    given: list[dict[str, object]] = Field(min_length=1, description='Events in order; `"@" = "10s"` sets the time since the start.')
+    given: list[dict[str, object]] = Field(
+        min_length=1, description='Events in order; `"@" = "10s"` sets the time since the start.'
+    )
     fires: list[bool] = Field(description="For each event, whether the rule fires.")
 
 
@@ -67,7 +73,9 @@ class RuleTable(Table):
 class PackTable(Table):
     """A whole pack file."""
 
-    lateness: str = Field("1h", description="How far behind its partition's newest event one may be before it is marked late.")
+    lateness: str = Field(
+        "1h", description="How far behind its partition's newest event one may be before it is marked late."
+    )
     event: dict[Name, EventTable] = Field(default_factory=dict)
     feature: dict[Name, FeatureTable] = Field(default_factory=dict)
     rule: dict[Name, RuleTable] = Field(default_factory=dict)

@@ -10,9 +10,9 @@ Position: TypeAlias = tuple[int, int]
 
 
 class Positions:
-    """The line and column, both 1-based and in characters, of each key and value of a TOML text.
+    r"""The line and column, both 1-based and in characters, of each key and value of a TOML text.
 
-    >>> places = Positions('[rule.a]\\nwhen = "x > 1"')
+    >>> places = Positions('[rule.a]\nwhen = "x > 1"')
     >>> places.value(("rule", "a", "when")), places.inside(("rule", "a", "when"), 2)
     ((2, 8), (2, 11))
     """

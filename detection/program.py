@@ -41,16 +41,19 @@ class Program:
 class Decoder:
     """Decodes the records of some source partitions, in order, and keeps their watermarks.
 
-    The watermark of a partition is the newest event time among its events. It is part of the source's snapshot: an event that
-    was in time before a crash is in time after it.
+    The watermark of a partition is the newest event time among its events. It is part of the source's snapshot: an
+    event that was in time before a crash is in time after it.
     """
 
     def __init__(self, program: Program, watermarks: Mapping[str, Mapping[int, int]] | None = None) -> None:
         self._codecs = {topic: codec.decode for topic, codec in program.codecs.items()}
         self._watermarks: Watermarks = {topic: dict((watermarks or {}).get(topic, {})) for topic in self._codecs}
-        self._joined = {codec.event.topic for codec in program.codecs.values() if codec.index in program.plan.joined}
         self._sequences: dict[tuple[str, int], int] = {}
         self._dead_letters = program.dead_letters
+        # Without a key group of its own an event stays in order with its partition.
+        self._partitioned = {
+            codec.event.topic for codec in program.codecs.values() if len(program.plan.steps_of(codec.event)) != 1
+        }
 
     def decode(self, records: Iterable[Record]) -> list[Event | DeadLetter]:
         """One event or one dead letter for each record."""
@@ -68,7 +71,8 @@ class Decoder:
             if watermark is None or event.time > watermark:
                 marks[partition] = watermark = event.time
             event.watermark = watermark
-            if record.topic in self._joined:
+            if record.topic in self._partitioned:
+                event.lane = partition
                 address = (record.topic, partition)
                 event.sequence = self._sequences[address] = self._sequences.get(address, 0) + 1
             out.append(event)
@@ -80,7 +84,10 @@ class Decoder:
 
 
 class Engine:
-    """The whole way of a record in one thread, without a dataflow: for inline tests, and what the dataflow is held against."""
+    """The whole way of a record in one thread, without a dataflow.
+
+    For inline tests, and what the dataflow is held against.
+    """
 
     def __init__(self, pack: Pack) -> None:
         self.program = Program(pack)
@@ -99,13 +106,14 @@ class Engine:
         """The verdict on the next event."""
         if isinstance(event, DeadLetter):
             return event
-        parts: list[tuple[tuple[Any, ...], tuple[Any, ...]]] = []
+        joined: list[Any] = []
         for step in self.program.plan.steps_of(self.program.pack.events[event.kind]):
-            parts += [(features, evidence) for _, features, evidence in self._states[step.number].update([event])]
-        if parts:
-            event.features = tuple(value for features, _ in parts for value in features)
-            event.evidence = tuple(value for _, evidence in parts for value in evidence)
-        return self.program.judges[event.kind].judge(event)
+            for _, features in self._states[step.number].update([event]):
+                joined += features
+        if joined:
+            event.features = tuple(joined)
+        verdict: Verdict = self.program.judges[event.kind].judge(event)
+        return verdict
 
     def snapshot(self) -> tuple[Watermarks, list[bytes]]:
         """The state so far."""

@@ -39,16 +39,20 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """One judged event, ready to be written.
 
     Attributes:
+        blocked: Whether the event is fraud.
         decision: What to do with the event.
         topic: Where the verdict goes.
         key: The input record's key.
         value: The input's JSON with `fraudulent`, `reason` and `verdict` added.
+        lane: Verdicts that must stay in order have the same one.
     """
 
+    blocked: bool
     decision: Decision
     topic: str
     key: bytes | None
     value: bytes
+    lane: int
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

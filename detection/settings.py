@@ -148,6 +148,16 @@ class Settings(BaseSettings):
         description="Any setting of librdkafka, its dots as underscores: `KAFKA_SASL_USERNAME` sets `sasl.username`.",
     )
 
+    @property
+    def topics(self) -> dict[str, str]:
+        """The topics that a pack may name by their setting, `${TRANSACTIONS_TOPIC}`."""
+        return {
+            "TRANSACTIONS_TOPIC": self.transactions_topic,
+            "FRAUD_TOPIC": self.fraud_topic,
+            "REVIEW_TOPIC": self.review_topic,
+            "LEGIT_TOPIC": self.legit_topic,
+        }
+
     @classmethod
     def settings_customise_sources(
         cls,

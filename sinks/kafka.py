@@ -1,17 +1,16 @@
 """Writing verdicts and dead letters to Kafka: nothing counts as written before the broker has confirmed it.
 
-Bytewax does not wait for a stateless sink when it commits a snapshot. So this sink is a stateful one: `snapshot()` flushes, and raises
-if a delivery failed. Its parts are lanes, fixed in number; the lanes of one worker, of all sinks, share one producer.
+Bytewax does not wait for a stateless sink when it commits a snapshot. So this sink is a stateful one: `snapshot()`
+flushes, and raises if a delivery failed. Its parts are lanes, fixed in number; the lanes of one worker, of all sinks,
+share one producer.
 
 Promise: at least once. What was produced since the last snapshot is produced again after a crash.
 """
 
 import threading
 from collections.abc import Callable, Mapping
-from itertools import count
 from time import monotonic
 from typing import Any, Final, TypeAlias
-from zlib import crc32
 
 import structlog
 from bytewax.dataflow import Stream, operator
@@ -23,7 +22,7 @@ from typing_extensions import override
 from broker.client import ProducerClient
 from detection.records import DeadLetter, Headers, Verdict
 
-LANES: Final = 16
+LANES: Final = 8
 IN_FLIGHT: Final = 100_000
 """Records that may wait for their confirmation before the dataflow waits for them."""
 
@@ -101,20 +100,14 @@ class Outbox:
         """Produce messages, waiting while too many are unconfirmed.
 
         Raises:
-            DeliveryError: One failed, now or earlier.
+            DeliveryError: The client refuses one.
         """
         self._make_room(len(messages))
         if self._client.produce_batch(topic, messages, on_delivery=self._delivered) != len(messages):
             self._retry(topic, [message for message in messages if "_error" in message])
-        self._client.poll(0)
-        self._raise_failed()
 
     def write_one(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Produce one message with headers, which `produce_batch` would drop.
-
-        Raises:
-            DeliveryError: One failed, now or earlier.
-        """
+        """Produce one message with headers, which `produce_batch` would drop."""
         self._make_room(1)
         while True:
             try:
@@ -123,6 +116,13 @@ class Outbox:
                 self._client.poll(0.1)
             else:
                 break
+
+    def poll(self) -> None:
+        """Hear of failures.
+
+        Raises:
+            DeliveryError: A delivery failed.
+        """
         self._client.poll(0)
         self._raise_failed()
 
@@ -188,6 +188,7 @@ class Lane(StatefulSinkPartition["Written | DeadLetter", None]):
                 self._outbox.write_one(self._dead_letter_topic, value.record.key, value.record.value, value.headers())
             else:
                 self._outbox.write(*value)
+        self._outbox.poll()
 
     @override
     def snapshot(self) -> None:
@@ -199,38 +200,35 @@ class Lane(StatefulSinkPartition["Written | DeadLetter", None]):
 
 
 @operator
-def write(step_id: str, up: Stream[Any], sink: Sink[Any]) -> None:
+def write(
+    step_id: str,  # noqa: ARG001  Bytewax reads it
+    up: Stream[Any],
+    sink: Sink[Any],
+) -> None:
     """Write verdicts or dead letters to a sink: to a Kafka sink through its lanes, to any other one by one."""
     if not isinstance(sink, KafkaSink):
         output("sink", up, sink)
         return
-    lanes: KeyedStream[Written | DeadLetter] = flat_map_batch("lanes", up, _Lanes())
+    lanes: KeyedStream[Written | DeadLetter] = flat_map_batch("lanes", up, _lanes)
     output("sink", lanes, sink)
 
 
-class _Lanes:
-    """Sorts items into lanes. Records of one key share a lane, so they stay in order."""
-
-    def __init__(self) -> None:
-        self._turn = count()
-
-    def __call__(self, items: list[Verdict | DeadLetter]) -> list[tuple[str, Written | DeadLetter]]:
-        keyless = next(self._turn) % LANES
-        batches: dict[tuple[int, str], list[dict[str, Any]]] = {}
-        out: list[tuple[str, Written | DeadLetter]] = []
-        for item in items:
-            if isinstance(item, DeadLetter):
-                out.append((_NAMES[keyless], item))
-                continue
-            key = item.key
-            place = (crc32(key) % LANES if key is not None else keyless, item.topic)
-            message = {"key": key, "value": item.value}
-            try:
-                batches[place].append(message)
-            except KeyError:
-                batches[place] = [message]
-        out += [(_NAMES[lane], (topic, messages)) for (lane, topic), messages in batches.items()]
-        return out
+def _lanes(items: list[Verdict | DeadLetter]) -> list[tuple[str, Written | DeadLetter]]:
+    """Sort items into lanes. Verdicts that must stay in order share one."""
+    topics: dict[str, list[list[dict[str, Any]]]] = {}
+    out: list[tuple[str, Written | DeadLetter]] = []
+    for item in items:
+        if isinstance(item, DeadLetter):
+            out.append((_NAMES[item.record.partition % LANES], item))
+            continue
+        try:
+            lanes = topics[item.topic]
+        except KeyError:
+            lanes = topics[item.topic] = [[] for _ in _NAMES]
+        lanes[item.lane % LANES].append({"key": item.key, "value": item.value})
+    for topic, lanes in topics.items():
+        out += [(name, (topic, messages)) for name, messages in zip(_NAMES, lanes, strict=True) if messages]
+    return out
 
 
 _NAMES: Final = [str(number) for number in range(LANES)]

@@ -1,8 +1,9 @@
 """Reading Kafka topics: a fixed number of lanes, one consumer a worker, offsets in the snapshots.
 
-Bytewax fixes the parts of a source at the start, and a resume whose part is gone fails. So the parts are not partitions but
-**lanes**: partition p of a topic always belongs to the same lane, however many partitions or topics there are. A lane's snapshot is
-its next offset by `topic/partition`. The lanes of one worker share a consumer: 64 partitions are not 64 clients with 64 buffers.
+Bytewax fixes the parts of a source at the start, and a resume whose part is gone fails. So the parts are not
+partitions but **lanes**: partition p of a topic always belongs to the same lane, however many partitions or topics
+there are. A lane's snapshot is its next offset by `topic/partition`. The lanes of one worker share a consumer: 64
+partitions are not 64 clients with 64 buffers.
 """
 
 import threading
@@ -22,7 +23,7 @@ from detection.records import Record
 LANES: Final = 32
 """Part of the stored state: never change it."""
 
-BATCH: Final = 10_000
+BATCH: Final = 2_500
 """The most records taken from the client at once."""
 
 _CLUSTER_SECONDS: Final = 10.0
@@ -45,10 +46,10 @@ def _never() -> bool:
 
 
 class KafkaSource(FixedPartitionedSource[Record, dict[str, int]]):
-    """Reads topics from the snapshot's offsets; without one, from the group's committed offsets, else from the beginning.
+    """Reads topics from the snapshot's offsets, else from the group's, else from the beginning.
 
-    A lane ends (and the dataflow with it, after an exact snapshot) when `stop` says so. Offsets are also committed to the
-    consumer group, one snapshot late: what a lag tool sees as consumed has been delivered.
+    A lane ends (and the dataflow with it, after an exact snapshot) when `stop` says so. Offsets are also committed to
+    the consumer group, one snapshot late: what a lag tool sees as consumed has been delivered.
     """
 
     def __init__(
@@ -121,7 +122,10 @@ class Reader:
         if mine:
             self._by_partition.update({(part.topic, part.partition): lane for part in mine})
             self._client.incremental_assign(
-                [TopicPartition(part.topic, part.partition, start.get(_address(part), OFFSET_BEGINNING)) for part in mine]
+                [
+                    TopicPartition(part.topic, part.partition, start.get(_address(part), OFFSET_BEGINNING))
+                    for part in mine
+                ]
             )
         return lane
 
@@ -150,6 +154,7 @@ class Reader:
                 lane = self._by_partition[topic, partition]
                 address = f"{topic}/{partition}"
             offset = message.offset()
+            kind, timestamp = message.timestamp()
             assert lane is not None
             assert offset is not None
             lane.arrived.append(
@@ -157,7 +162,7 @@ class Reader:
                     topic,
                     partition,
                     offset,
-                    message.timestamp()[1] if message.timestamp()[0] else -1,
+                    timestamp if kind else -1,
                     message.key(),
                     message.value(),
                     message.headers(),
@@ -167,8 +172,8 @@ class Reader:
 
     def commit(self, offsets: Mapping[str, int]) -> None:
         """Tell the group, for lag tools; nobody waits for the answer, and the next snapshot tries again."""
-        places = [(*address.rsplit("/", 1), offset) for address, offset in offsets.items()]
-        self._client.commit(offsets=[TopicPartition(topic, int(part), offset) for topic, part, offset in places])
+        parts = [TopicPartition(*_place(address), offset) for address, offset in offsets.items()]
+        self._client.commit(offsets=parts)
 
     def close_lane(self) -> None:
         """Close the consumer with its last lane."""
@@ -237,6 +242,11 @@ def _address(part: TopicPartition) -> str:
     return f"{part.topic}/{part.partition}"
 
 
+def _place(address: str) -> tuple[str, int]:
+    topic, _, partition = address.rpartition("/")
+    return topic, int(partition)
+
+
 def _complain(message: Message) -> None:
     """Raise what reading cannot go on after; the client itself recovers from the rest."""
     error = message.error()
@@ -244,8 +254,9 @@ def _complain(message: Message) -> None:
     place = f"{message.topic()}/{message.partition()}"
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  (confluent_kafka names its own codes so)
         msg = (
-            f"{place}: the offset to go on from is no longer in the topic ({error.str()}): records were deleted before they were "
-            "read. Lengthen the topic's retention; to go on behind the gap, start with a new recovery store and APPLICATION_ID"
+            f"{place}: the offset to go on from is no longer in the topic ({error.str()}): records were deleted before "
+            "they were read. Lengthen the topic's retention; to go on behind the gap, start with a new recovery store "
+            "and APPLICATION_ID"
         )
         raise SourceError(msg)
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -265,4 +276,3 @@ _PASSING: Final = frozenset(
         KafkaError._TIMED_OUT,  # noqa: SLF001
     }
 )
-

@@ -6,8 +6,9 @@ The history of a key (see `detection.features`) is a handful of parallel lists, 
     values     "a"   "b"   "a"         column `value`: the aggregated field of each event
     totals  0    5    12    20         column `total`: running sums, one longer than the others
 
-A window is a slice `[i, j)` of them, the current event its last member, so most aggregates are one short expression over `i` and `j`.
-The expressions of all features of a key are pasted into one generated function: no call, no object per feature.
+A window is a slice `[i, j)` of them, the current event its last member, so most aggregates are one short expression
+over `i` and `j`. The expressions of all features of a key are pasted into one generated function: no call, no object
+per feature.
 """
 
 from abc import ABC, abstractmethod

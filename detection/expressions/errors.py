@@ -20,7 +20,8 @@ class ExpressionError(ValueError):
 
     def __init__(self, message: str, offset: int = 0, hint: str | None = None) -> None:
         super().__init__(message, offset, hint)
-        self.message = message
+        # What a user wrote may be in it: a line break must not make two lines of one error.
+        self.message = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
         self.offset = offset
         self.hint = hint
 

@@ -73,10 +73,11 @@ HELPERS: Final[Mapping[str, object]] = {
     "ascii_lower": runtime.ascii_lower,
     "ascii_upper": runtime.ascii_upper,
     "day_of": runtime.day_of,
-    "decimal_of": runtime.decimal_of,
+    "decimal_ratio": runtime.decimal_ratio,
     "exact_micros": runtime.exact_micros,
     "float": float,
     "float_quotient": runtime.float_quotient,
+    "half_even": runtime.half_even,
     "int_quotient": runtime.int_quotient,
     "int_remainder": runtime.int_remainder,
     "len": len,
@@ -132,6 +133,14 @@ def _money(number: float) -> int:
     return micros
 
 
+def _factor(number: float) -> tuple[int, int]:
+    factor = runtime.decimal_ratio(number)
+    if factor is None:
+        msg = f"money: expected a finite number, got {number}"
+        raise ValueError(msg)
+    return factor
+
+
 def _micros(number: int) -> int:
     return number * MICROS
 
@@ -152,7 +161,7 @@ _AS_MONEY: Final = {
     MONEY: None,
 }
 _AS_FLOAT: Final = Conversion(float, "{float}({a})")
-_DECIMAL: Final = Conversion(runtime.decimal_of, "{decimal_of}({a})")
+_FACTOR: Final = Conversion(_factor, "{decimal_ratio}({a})", unknown=True)
 
 
 def _checked(source: str) -> str:
@@ -263,13 +272,13 @@ def _money_arithmetic() -> Iterator[Row]:
     for pair in ((MONEY, INT), (INT, MONEY)):
         yield Row("_*_", pair, MONEY, f"exact; {overflow}", _checked("{a} * {b}"), unknown=True)
     rounded = f"rounded half-even; {overflow}"
-    times, over = "{money_times}({a}, {b})", "{money_over}({a}, {b})"
-    yield Row("_*_", (MONEY, FLOAT), MONEY, rounded, times, unknown=True, conversions=(None, _DECIMAL))
+    times, over, shared = "{money_times}({a}, {b})", "{money_over}({a}, {b})", "{half_even}({a}, {b})"
+    yield Row("_*_", (MONEY, FLOAT), MONEY, rounded, times, unknown=True, conversions=(None, _FACTOR))
     swapped = "{money_times}({b}, {a})"
-    yield Row("_*_", (FLOAT, MONEY), MONEY, rounded, swapped, unknown=True, conversions=(_DECIMAL, None))
+    yield Row("_*_", (FLOAT, MONEY), MONEY, rounded, swapped, unknown=True, conversions=(_FACTOR, None))
     by_zero = f"{rounded} or if divided by 0"
-    yield Row("_/_", (MONEY, INT), MONEY, by_zero, over, unknown=True, divisor=over)
-    yield Row("_/_", (MONEY, FLOAT), MONEY, by_zero, over, unknown=True, conversions=(None, _DECIMAL))
+    yield Row("_/_", (MONEY, INT), MONEY, by_zero, shared, unknown=True, divisor=shared)
+    yield Row("_/_", (MONEY, FLOAT), MONEY, by_zero, over, unknown=True, conversions=(None, _FACTOR))
     yield Row("_/_", (MONEY, MONEY), FLOAT, "unknown if divided by 0", "{ratio}({a}, {b})", unknown=True)
 
 

@@ -22,6 +22,7 @@ class Symbol:
     Attributes:
         kind: Its kind.
         source: Python that yields it, an attribute or a local such as `e.amount` or `f3`: cheap, and repeatable.
+            Names like k0 and t0 are those of `Constants`.
         optional: Whether it may be None when the code runs, which means unknown.
     """
 

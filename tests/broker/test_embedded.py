@@ -43,12 +43,12 @@ def test_a_topic_has_as_many_partitions_as_asked(embedded, topic_name, partition
 def test_a_topic_that_exists_is_not_made_again(embedded, new_topic):
     name = new_topic(embedded)
 
-    with pytest.raises(ValueError, match="expected a new topic"):
+    with pytest.raises(ValueError, match="expected a name no topic has"):
         embedded.create_topic(name, 2)
 
 
 def test_a_topic_without_partitions_is_refused(embedded, topic_name):
-    with pytest.raises(ValueError, match="at least 1 partition, got '.*' and 0"):
+    with pytest.raises(ValueError, match=r"at least 1 partition for .*, got 0"):
         embedded.create_topic(topic_name(), 0)
 
 

@@ -1,5 +1,7 @@
 """What people are told about expressions that cannot be used."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,7 @@ def payments() -> Language:
         ("flag && model.paymnts > 0.5", 8, 'unknown name "model.paymnts"', 'did you mean "model.payments"?'),
         ("flag == True", 8, 'unknown name "True"', 'did you mean "true"?'),
         ("count > zebra", 8, 'unknown name "zebra"', None),
+        ("flag + zebra > 1", 7, 'unknown name "zebra"', None),
         ('user == "é\U0001f600" && zebra', 16, 'unknown name "zebra"', None),
         ("flag &&\n  zebra > 1", 10, 'unknown name "zebra"', None),
         ("flag &&\r\n  zebra > 1", 11, 'unknown name "zebra"', None),
@@ -75,6 +78,8 @@ def payments() -> Language:
         ("at.getHours('../../etc/passwd') > 1", 12, 'time zone: expected a name such as "Europe/Berlin", got "../../etc/passwd"', None),
         ("at.getHours(user) > 1", 12, "expected a zone's name in quotes, got an expression", None),
         ("amount + 1e30 > amount", 9, "money: expected a number within 9223372036854.775807, got 1e+30", None),
+        ("amount * 1e999 > amount", 9, "money: expected a finite number, got inf", None),
+        (r"gap > duration('1\n\u2028')", 15, r'duration: expected a duration such as "10s", "5m", "24h" or "7d", got "1\n\u2028"', None),
         ("count > 9223372036854775808", 8, "invalid int literal", None),
         # what CEL has and this language has not
         ("has(country)", 0, "has() is not part of the language", NO_HAS),
@@ -135,8 +140,11 @@ def test_rubbish_is_one_line_of_error_inside_the_text(payments: Language, text: 
     assert "<input>" not in caught.value.message
 
 
-PIECES = """amount user country count flag at gap model.payments model . ( ) [ ] { } , ? : + - * / % ! != == < > && || in
-1 2.5 'a' " ' \\ has known size min .trim() .getHours( timestamp( duration('1h') true null 1u b'x' \u00e9 # //""".split()
+PIECES = re.findall(
+    r"\S+",
+    """amount user country count flag at gap model.payments model . ( ) [ ] { } , ? : + - * / % ! != == < > && || in
+1 2.5 'a' " ' \\ has known size min .trim() .getHours( timestamp( duration('1h') true null 1u b'x' \u00e9 # //""",
+)
 pieces = st.lists(st.sampled_from([*PIECES, "\n"]), max_size=12)
 
 

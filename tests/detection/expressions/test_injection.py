@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from detection.expressions import Constants, ExpressionError, Language, Symbol
+from detection.expressions.compiler import _prove_compilable
 from detection.kinds import Kind
 
 NASTY = [
@@ -89,6 +90,16 @@ def test_whatever_depth_is_accepted_compiles_inside_a_function(language: Languag
 
     assert 5 < deepest < 100
     assert evaluate(nested(deepest), maybe_i=1) == deepest + 1
+
+
+def test_source_too_deep_for_python_with_room_around_it_is_refused() -> None:
+    _prove_compilable(f"{'(' * 150}1{')' * 150}")
+    with pytest.raises(ExpressionError, match="nested too deeply"):
+        _prove_compilable(f"{'(' * 180}1{')' * 180}")
+
+
+def test_an_operand_that_is_used_twice_is_computed_once(language: Language) -> None:
+    assert language.compile("s.trim() in [u, 'a']", Constants()).source == "(((t0 := k0(e.s)) == e.u) or (t0 == k1))"
 
 
 def _accepted(language: Language, text: str) -> bool:

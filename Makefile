@@ -1,0 +1,54 @@
+# Needs make and Python 3.11 or 3.12; everything else goes into .venv, at the versions and hashes of requirements/dev.txt.
+SECONDS ?= 20
+BROKER ?=
+SUMMARY ?=
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lock bench clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(INSTALLED) ## Make .venv with the `fraud` command and all tools (the others do it when needed)
+
+demo: $(INSTALLED) ## See it work: [SECONDS=20] [SUMMARY=file] [BROKER=kafka]
+	$(BIN)/fraud demo --seconds $(SECONDS) $(if $(SUMMARY),--summary $(SUMMARY)) $(if $(BROKER),--broker $(BROKER))
+
+test: $(INSTALLED) ## Run all tests, those on a real Kafka too: [ARGS="tests/detection -x"]
+	$(BIN)/pytest $(ARGS)
+
+check: $(INSTALLED) ## Lint, formatting, types, import directions, locks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PATH="$(CURDIR)/$(BIN):$$PATH" requirements/compile.sh --check
+
+lock: $(INSTALLED) ## Pin the dependencies of pyproject.toml anew: [ARGS=--upgrade]
+	PATH="$(CURDIR)/$(BIN):$$PATH" requirements/compile.sh $(ARGS)
+
+bench: $(INSTALLED) ## Measure how many events a second, and how late their verdicts are: [ARGS="--latency 20"]
+	$(BIN)/python -m bench.throughput $(ARGS)
+
+clean: ## Remove all that make and the tools made here; never a recovery store
+	rm -rf .venv dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A python3.12 in the PATH may be a shim that only complains, and Debian's lacks ensurepip: so it is tried, not looked at.
+$(INSTALLED): requirements/dev.txt pyproject.toml
+	@for python in $(or $(PYTHON),python3.12 python3.11 python3); do \
+	  if $$python -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null; then \
+	    echo "making .venv with $$($$python --version)"; \
+	    exec $$python -m venv .venv; \
+	  fi; \
+	done; \
+	echo "make: expected Python 3.11 or 3.12 with its venv module (Debian: apt-get install python3-venv)," \
+	  "got none of: $(or $(PYTHON),python3.12 python3.11 python3); name one with PYTHON=..." >&2; \
+	exit 1
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,339 @@
+"""How fast the click rule goes from Kafka to Kafka, against a bare loop, and how late verdicts are.
+
+    python -m bench.throughput                     # 1,000,000 clicks, three alternating pairs
+    python -m bench.throughput --records 200000 --pairs 1
+    python -m bench.throughput --latency 20        # 20 s at 5,000 clicks/s: append to append
+
+Starts a real Apache Kafka (or uses TEST_KAFKA_BROKER). Runs alternate, since other work on the machine drifts: quote
+the ratio of the medians. The rate is between the first and the last output record, by the broker's clock; CPU seconds
+are those of the process.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from bytewax.recovery import init_db_dir
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from broker.apache import ApacheKafka
+
+PARTITIONS = 4
+SESSIONS_PER_RECORD = 0.2
+BURSTS = 0.05
+LIMIT = 3
+PACK = Path(__file__).parent.parent / "packs" / "clicks.toml"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--snapshot", type=int, default=10, help="snapshot interval, s")
+    parser.add_argument("--latency", type=int, default=0, help="measure latency for so many seconds instead")
+    parser.add_argument("--rate", type=int, default=5_000, help="clicks a second for --latency")
+    parser.add_argument("--bare", metavar="BROKER,IN,FRAUD,LEGIT,RECORDS", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.bare:
+        bare_loop(*options.bare.split(","))
+        return
+    with kafka() as broker:
+        if options.latency:
+            latency(broker, options.latency, options.rate, options.snapshot)
+        else:
+            throughput(broker, options.records, options.pairs, options.processes, options.snapshot)
+
+
+@contextmanager
+def kafka() -> Iterator[str]:
+    """The address of a broker."""
+    if address := os.environ.get("TEST_KAFKA_BROKER"):
+        yield address
+    else:
+        with ApacheKafka() as broker:
+            yield broker.address
+
+
+# --- throughput ------------------------------------------------------------------------------------------------------
+
+
+def throughput(broker: str, records: int, pairs: int, processes: int, snapshot: int) -> None:
+    """Alternate the dataflow and the bare loop over the same records."""
+    topic = "bench-clicks"
+    create(broker, [topic])
+    fill(broker, topic, records)
+    rates: dict[str, list[float]] = {"fraud": [], "bare": []}
+    cpus: dict[str, list[float]] = {"fraud": [], "bare": []}
+    for pair in range(pairs):
+        for name in ("fraud", "bare"):
+            outputs = [f"{name}-{pair}-fraud", f"{name}-{pair}-legit"]
+            create(broker, [*outputs, f"{name}-{pair}-dead", f"{name}-{pair}-review"])
+            before = children_cpu()
+            if name == "fraud":
+                with dataflow(broker, topic, f"{name}-{pair}", processes, snapshot):
+                    wait_for(broker, outputs, records)
+            else:
+                arguments = ",".join([broker, topic, *outputs, str(records)])
+                subprocess.run([sys.executable, "-m", "bench.throughput", "--bare", arguments], check=True)
+            cpu = (children_cpu() - before) / records * 1e6
+            rate, frauds = measure(broker, outputs, records)
+            rates[name].append(rate)
+            cpus[name].append(cpu)
+            print(f"{name:6} {rate:10,.0f} events/s {cpu:6.2f} CPU s per million, {frauds:,} frauds", flush=True)
+    fraud, bare = statistics.median(rates["fraud"]), statistics.median(rates["bare"])
+    print(f"median {fraud:,.0f} events/s, bare loop {bare:,.0f}: ratio {fraud / bare:.2f}")
+
+
+class BareClick(msgspec.Struct, gc=False):
+    """What the bare loop decodes."""
+
+    session_id: str
+    url: str
+    timestamp: int
+
+
+def bare_loop(broker: str, topic: str, fraud: str, legit: str, records: str) -> None:
+    """The least that can be called the click rule: no state on disk, no bad input, no late events."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker,
+            "group.id": "bare",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 10,
+            "queued.min.messages": 200_000,
+            "queued.max.messages.kbytes": 65_536,
+        }
+    )
+    producer = Producer(
+        {
+            "bootstrap.servers": broker,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "batch.num.messages": 10_000,
+            "queue.buffering.max.messages": 2_000_000,
+            "queue.buffering.max.kbytes": 2_000_000,
+            "delivery.report.only.error": True,
+        }
+    )
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+    decode = msgspec.json.Decoder(BareClick).decode
+    times: dict[tuple[str, str], list[int]] = {}
+    left = int(records)
+    while left:
+        batches: tuple[list[dict[str, bytes | None]], list[dict[str, bytes | None]]] = ([], [])
+        for message in consumer.consume(10_000, 0.1):
+            value = message.value()
+            assert isinstance(value, bytes)
+            click = decode(value)
+            seen = times.setdefault((click.session_id, click.url), [])
+            while seen and seen[0] <= click.timestamp - 10_000:
+                del seen[0]
+            seen.append(click.timestamp)
+            count = len(seen)
+            judged = b'%b,"count":%d,"fraudulent":%b}' % (value[:-1], count, b"true" if count >= LIMIT else b"false")
+            batches[count < LIMIT].append({"key": message.key(), "value": judged})
+            left -= 1
+        for name, batch in zip((fraud, legit), batches, strict=True):
+            if producer.produce_batch(name, batch) != len(batch):
+                sys.exit("bare loop: the queue is full")
+        producer.poll(0)
+    producer.flush()
+
+
+def wait_for(broker: str, topics: list[str], records: int) -> None:
+    """Until the topics hold so many records."""
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "bench"})
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        try:
+            written = sum(consumer.get_watermark_offsets(part)[1] for part in parts(topics))
+        except KafkaException:  # a topic this young may have no leader yet
+            continue
+        if written >= records:
+            consumer.close()
+            return
+    sys.exit(f"bench: expected {records} records in {topics} within 600 s")
+
+
+def measure(broker: str, topics: list[str], records: int) -> tuple[float, int]:
+    """Records a second between the first and the last append, and how many the first topic holds."""
+    stamps: list[int] = []
+    frauds = 0
+    for topic, _, stamp in read(broker, topics, records):
+        stamps.append(stamp)
+        frauds += topic == topics[0]
+    return records / (max(stamps) - min(stamps)) * 1000, frauds
+
+
+# --- latency ---------------------------------------------------------------------------------------------------------
+
+
+def latency(broker: str, seconds: int, rate: int, snapshot: int) -> None:
+    """Clicks at a steady rate; how long after the input's append the verdict is appended."""
+    topic = "bench-latency"
+    outputs = ["latency-fraud", "latency-legit"]
+    create(broker, [topic, *outputs, "latency-dead", "latency-review"])
+    producer = Producer({"bootstrap.servers": broker, "linger.ms": 1, "enable.idempotence": True})
+    with dataflow(broker, topic, "latency", 1, snapshot):
+        time.sleep(3)
+        warm_up, total = 2 * rate, (seconds + 2) * rate
+        begin = time.monotonic()
+        for number, (key, value) in enumerate(clicks(total)):
+            producer.produce(topic, value, key)
+            if number % 10 == 0:
+                producer.poll(0)
+                ahead = begin + number / rate - time.monotonic()
+                if ahead > 0:
+                    time.sleep(ahead)
+        producer.flush()
+        wait_for(broker, outputs, total)
+    sent = {(part, offset): stamp for _, (part, offset), stamp in read(broker, [topic], total)}
+    late = []
+    for _, _, stamp, value in read_values(broker, outputs, total):
+        _, part, offset = json.loads(value)["verdict"]["origin"].rsplit("/", 2)
+        if int(offset) >= warm_up // PARTITIONS:
+            late.append(stamp - sent[int(part), int(offset)])
+    cuts = statistics.quantiles(late, n=1000)
+    print(
+        f"{rate:,} clicks/s for {seconds} s, a snapshot every {snapshot} s: "
+        f"p50 {cuts[499]:.0f} ms, p99 {cuts[989]:.0f} ms, p99.9 {cuts[998]:.0f} ms, max {max(late)} ms"
+    )
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def dataflow(broker: str, topic: str, name: str, processes: int, snapshot: int) -> Iterator[None]:
+    """The real thing: `bytewax.run dataflows.fraud` with a recovery store, as an operator starts it."""
+    folder = Path(tempfile.mkdtemp())
+    pack = folder / "clicks.toml"
+    text = PACK.read_text()
+    for old, new in {
+        "clicks": topic,
+        "clicks.fraud": f"{name}-fraud",
+        "clicks.review": f"{name}-review",
+        "clicks.legit": f"{name}-legit",
+    }.items():
+        text = text.replace(f'topic = "{old}"', f'topic = "{new}"')
+    pack.write_text(text[: text.index("# The counter form")])
+    store = folder / "store"
+    store.mkdir()
+    init_db_dir(store, 2)  # type: ignore[no-untyped-call]
+    environment = {
+        **os.environ,
+        "KAFKA_BROKER_URL": broker,
+        "FRAUD_PACKS": str(pack),
+        "DEAD_LETTER_TOPIC": f"{name}-dead",
+        "APPLICATION_ID": f"bench-{name}-{os.getpid()}",
+    }
+    command = [sys.executable, "-m", "bytewax.run", "dataflows.fraud", "-r", str(store), "-s", str(snapshot), "-b", "0"]
+    addresses = ";".join(f"127.0.0.1:{2101 + rank}" for rank in range(processes))
+    ranks = [["-i", str(rank), "-a", addresses] if processes > 1 else [] for rank in range(processes)]
+    children = [subprocess.Popen([*command, *rank], env=environment, cwd=PACK.parent.parent) for rank in ranks]
+    try:
+        yield
+    finally:
+        for child in children:
+            child.send_signal(signal.SIGTERM)
+        codes = [child.wait(30) for child in children]
+        shutil.rmtree(folder)
+    if any(codes):
+        sys.exit(f"bench: the dataflow ended with {codes}")
+
+
+def create(broker: str, topics: list[str]) -> None:
+    """Topics whose records carry the time of their append."""
+    config = {"message.timestamp.type": "LogAppendTime"}
+    news = [NewTopic(topic, PARTITIONS, 1, config=config) for topic in topics]
+    admin = AdminClient({"bootstrap.servers": broker})
+    for done in admin.create_topics(news).values():
+        done.result()
+
+
+def clicks(records: int) -> Iterator[tuple[bytes, bytes]]:
+    """Clicks of many sessions, a millisecond apart, a few of them in bursts. The event time is now and later."""
+    chance = random.Random(7)
+    start = int(time.time() * 1000) - records
+    sessions = int(records * SESSIONS_PER_RECORD) or 1
+    for number in range(records):
+        session = chance.randrange(sessions) if chance.random() > BURSTS else number // 50 % 1000
+        url = session * 7 % 100
+        key = b"session-%07d" % session
+        yield (
+            key,
+            b'{"session_id":"%b","url":"https://shop.example/item/%d","timestamp":%d}' % (key, url, start + number),
+        )
+
+
+def fill(broker: str, topic: str, records: int) -> None:
+    """Produce the clicks."""
+    producer = Producer(
+        {
+            "bootstrap.servers": broker,
+            "linger.ms": 20,
+            "enable.idempotence": True,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 2_000_000,
+        }
+    )
+    for key, value in clicks(records):
+        producer.produce(topic, value, key)
+        producer.poll(0)
+    producer.flush()
+
+
+def parts(topics: list[str]) -> list[TopicPartition]:
+    """All partitions of the topics, from their beginning."""
+    return [TopicPartition(topic, partition, 0) for topic in topics for partition in range(PARTITIONS)]
+
+
+def read(broker: str, topics: list[str], records: int) -> Iterator[tuple[str, tuple[int, int], int]]:
+    """Topic, place and time of append of each record."""
+    for topic, place, stamp, _ in read_values(broker, topics, records):
+        yield topic, place, stamp
+
+
+def read_values(broker: str, topics: list[str], records: int) -> Iterator[tuple[str, tuple[int, int], int, bytes]]:
+    """The same with the value."""
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "bench", "enable.auto.commit": False})
+    consumer.assign(parts(topics))
+    while records > 0:
+        for message in consumer.consume(10_000, 1.0):
+            value = message.value()
+            assert isinstance(value, bytes)
+            yield (
+                str(message.topic()),
+                (int(message.partition() or 0), int(message.offset() or 0)),
+                message.timestamp()[1],
+                value,
+            )
+            records -= 1
+    consumer.close()
+
+
+def children_cpu() -> float:
+    """CPU seconds of the children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()

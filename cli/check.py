@@ -1,0 +1,54 @@
+"""`fraud check`."""
+
+from pathlib import Path
+
+from cli.errors import PROBLEMS
+from cli.terminal import clean, stdout
+from detection.check import run_tests
+from detection.errors import PackError
+from detection.pack import Pack, load
+from detection.settings import Settings
+
+
+def check(*packs: Path) -> int:
+    """Check packs and run their inline tests.
+
+    Args:
+        packs: Pack files, checked together. Without any: those of FRAUD_PACKS, or the ones that ship.
+    """
+    settings = Settings()
+    console = stdout()
+    paths = packs or settings.fraud_packs
+    try:
+        pack = load(paths, settings.topics)
+    except PackError as error:
+        problems = error.problems
+    else:
+        for warning in pack.warnings:
+            console.print(clean(f"{warning}"), style="yellow")
+        problems = run_tests(pack, {str(path): path.read_text("utf-8") for path in paths})
+        if not problems:
+            console.print(_summary(pack))
+            return 0
+    for problem in problems:
+        console.print(clean(str(problem)))
+    console.print(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}", style="bold red")
+    return PROBLEMS
+
+
+def _summary(pack: Pack) -> str:
+    """A line a rule."""
+    rules = [(event, rule) for event in pack.events for rule in event.rules]
+    rows = [(rule.name, event.name, rule.mode, rule.outcome, f"score {rule.score}") for event, rule in rules]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([*map(str.ljust, row, widths), _tests(len(rule.tests))])
+        for row, (_, rule) in zip(rows, rules, strict=True)
+    ]
+    tests = sum(len(rule.tests) for _, rule in rules)
+    total = f"pack {pack.hash}: {len(pack.events)} events, {len(rules)} rules, {_tests(tests)}"
+    return "\n".join([*lines, total])
+
+
+def _tests(number: int) -> str:
+    return "1 test passed" if number == 1 else f"{number or 'no'} tests passed"

@@ -1,0 +1,38 @@
+"""What goes wrong, as a person at a terminal is told it: lines on stderr and an exit code."""
+
+import sys
+from typing import Final
+
+from confluent_kafka import KafkaException
+
+from broker.errors import BrokerError, error_in
+from detection.errors import PackError
+from detection.settings import SettingsError
+from simulation.produce import DeliveryError
+
+PROBLEMS: Final = 1
+USAGE: Final = 2
+BROKER: Final = 3
+
+
+class UsageError(Exception):
+    """Options that do not go together."""
+
+
+def tell(error: Exception) -> int:
+    """Write the error to stderr, and return the exit code for it. What is none of ours is raised again."""
+    match error:
+        case PackError():
+            lines, code = str(error).splitlines(), PROBLEMS
+        case SettingsError():
+            lines, code = [f"fraud: {line}" for line in error.lines], PROBLEMS
+        case UsageError():
+            lines, code = [f"fraud: {error}"], USAGE
+        case BrokerError() | DeliveryError():
+            lines, code = [f"fraud: {error}"], BROKER
+        case KafkaException():
+            lines, code = [f"fraud: {error_in(error).str()}"], BROKER
+        case _:
+            raise error
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    return code

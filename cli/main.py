@@ -1,0 +1,111 @@
+"""The `fraud` command: which commands there are, and how an error becomes one line and an exit code.
+
+A command's module is imported when somebody asks for the command, so `fraud --help` waits for no Kafka client.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+from cyclopts import App, Parameter
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415  (costs as much as all the rest of --help)
+
+    return version("fraud-streams")
+
+
+app = App(
+    name="fraud",
+    help="Real-time fraud detection on Kafka: rules declared in packs, verdicts within milliseconds.",
+    help_format="plaintext",
+    default_parameter=Parameter(negative=""),
+    help_epilogue="""Examples:
+  fraud demo                      see it work: no Kafka needed
+  fraud check packs/mine.toml     is the pack right, do its tests pass?
+  fraud run --processes 2         judge what is in Kafka
+
+Settings come from the environment or .env: KAFKA_BROKER_URL, FRAUD_PACKS, …
+Exit codes: 0 done, 1 problems found, 2 wrong usage, 3 broker trouble.""",
+    version=_version,
+    result_action="return_int_as_exit_code_else_zero",
+)
+
+app.command(
+    "cli.demo:demo",
+    name="demo",
+    help="Show everything at work: a broker, traffic of all four kinds, the dataflow, and its verdicts live.",
+    help_epilogue="""Examples:
+  fraud demo                               until Ctrl-C, with a broker inside
+  fraud demo --seconds 30 --summary demo.json
+                                           ends by itself, writes what it counted
+  fraud demo --broker kafka                a real Apache Kafka, fetched once""",
+)
+app.command(
+    "cli.run:run",
+    name="run",
+    help="Run the dataflow: create what is missing, start its processes, and start them again when one fails.",
+    help_epilogue="""Examples:
+  fraud run                                one process, state in ./recovery
+  fraud run --processes 4 --recovery-dir /var/lib/fraud
+  BYTEWAX_DATAFLOW_API_ENABLED=1 fraud run
+                                           /metrics on port 3030; further
+                                           processes on 3031, 3032, …""",
+)
+app.command(
+    "cli.simulate:simulate",
+    name="simulate",
+    help="Send labelled traffic to a topic, at a steady rate.",
+    help_epilogue="""Examples:
+  fraud simulate clicks                    10 clicks a second until Ctrl-C
+  fraud simulate clicks --counter --count 100
+                                           the counter form of a click page
+  fraud simulate transfers --rate 500 --seconds 60
+  fraud simulate payments --seed 7 --fraud-share 0.2""",
+)
+app.command(
+    "cli.check:check",
+    name="check",
+    help="Check packs: everything that is wrong with its place, and the rules' inline tests.",
+    help_epilogue="""Examples:
+  fraud check                              the packs of the settings
+  fraud check packs/clicks.toml mine.toml  together, as they would run""",
+)
+app.command(
+    "cli.topics:topics",
+    name="topics",
+    help="Create the topics that the packs read and write, as far as they are missing.",
+    help_epilogue="""Examples:
+  fraud topics --dry-run                   only say what is missing
+  fraud topics --partitions 12 --replication 3""",
+)
+app.command(
+    "cli.tail:tail",
+    name="tail",
+    help="Follow the verdicts and dead letters, one line each.",
+    help_epilogue="""Examples:
+  fraud tail                               what comes from now on
+  fraud tail --decision fraud --from-beginning --count 20
+  fraud tail --json | jq -r .verdict.origin""",
+)
+
+
+def main() -> NoReturn:
+    """Run a command: the entry point `fraud`."""
+    try:
+        code: int = app()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads our output has enough of it, as `head` does. The interpreter shall not complain at its end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001  (the outermost edge: `tell` raises what it does not know)
+        from cli.errors import tell  # noqa: PLC0415  (knows the Kafka client)
+
+        code = tell(error)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

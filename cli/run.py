@@ -1,0 +1,59 @@
+"""`fraud run`."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
+from broker.topics import create_missing
+from cli.project import read_project, topics_of
+from cli.terminal import logs_to_stderr
+from dataflows.launcher import Launcher, dataflow_command, prepare_store, process_environment
+
+_LEAST_PARTS = 4
+
+AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+def run(
+    *,
+    processes: AtLeastOne = 1,
+    workers: AtLeastOne = 1,
+    recovery_dir: Path = Path("recovery"),
+    snapshot_interval: AtLeastOne = 10,
+    partitions: AtLeastOne = 4,
+) -> int:
+    """Run the dataflow.
+
+    Args:
+        processes: How many processes share the work.
+        workers: Threads in each of them; processes are what scales.
+        recovery_dir: Where the state is kept, to go on from after a stop or a crash. Made if it is missing.
+        snapshot_interval: Seconds between two snapshots of the state.
+        partitions: How many partitions a topic gets that has to be created.
+    """
+    logs_to_stderr()
+    settings, pack = read_project()
+    for name in create_missing(settings, topics_of(settings, pack, partitions=partitions)):
+        _write(f"fraud: created topic {name}")
+    # The number of parts is final, and a worker without one has nowhere to put its state: room for four times as many.
+    if prepare_store(recovery_dir, max(_LEAST_PARTS, 4 * processes * workers)):
+        _write(f"fraud: made a recovery store in {recovery_dir}")
+    with tempfile.TemporaryDirectory(prefix="fraud-run-") as folder:
+        launcher = Launcher(
+            lambda rank, addresses: dataflow_command(
+                rank, addresses, recovery=recovery_dir, snapshot_seconds=snapshot_interval, workers=workers
+            ),
+            processes,
+            environment=lambda rank: process_environment(rank, os.environ, Path(folder)),
+            write=_write,
+        )
+        return asyncio.run(launcher.run())
+
+
+def _write(line: str) -> None:
+    sys.stderr.write(line + "\n")

@@ -1,0 +1,88 @@
+"""`fraud simulate`."""
+
+import secrets
+import signal
+import sys
+import threading
+from contextlib import nullcontext
+from typing import Annotated, Literal
+
+from confluent_kafka import Producer
+from cyclopts import Parameter, validators
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from broker.config import producer_config
+from broker.topics import preflight
+from cli.errors import UsageError
+from cli.terminal import Terminal, logs_to_stderr, stdout
+from detection.settings import Settings
+from simulation import DEFAULT_FRAUD_SHARE, TRAFFIC
+from simulation.produce import Progress, run
+
+_EVENTS_PER_SECOND = 10.0
+
+Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
+Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
+
+
+def simulate(
+    kind: Literal["clicks", "transfers", "payments"],
+    /,
+    *,
+    counter: bool = False,
+    rate: Positive | None = None,
+    count: Annotated[int, Parameter(validator=validators.Number(gte=0))] | None = None,
+    seconds: Positive | None = None,
+    seed: int | None = None,
+    fraud_share: Share = DEFAULT_FRAUD_SHARE,
+) -> int:
+    """Send labelled traffic.
+
+    Args:
+        kind: What to send.
+        counter: Clicks in their counter form: how often one button was pressed.
+        rate: Events per second. Without it: 10, and for transfers TRANSACTIONS_PER_SECOND.
+        count: End after so many events.
+        seconds: End after so long.
+        seed: Send the same events again as a run with this seed did. Without it: another one each time.
+        fraud_share: Which share of the events is a fraud.
+    """
+    if counter and kind != "clicks":
+        msg = f"--counter: expected with clicks, got {kind}"
+        raise UsageError(msg)
+    logs_to_stderr()
+    console = stdout()
+    settings = Settings()
+    traffic = TRAFFIC["counter" if counter else kind]
+    topic = settings.transactions_topic if kind == "transfers" else traffic.topic
+    rate = rate or (settings.transactions_per_second if kind == "transfers" else _EVENTS_PER_SECOND)
+    seed = secrets.randbits(32) if seed is None else seed
+    preflight(settings, [topic])
+    console.print(f"{topic} on {settings.kafka_broker_url}: {rate:g} a second, seed {seed}")
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    if seconds is not None:
+        end = threading.Timer(seconds, stop.set)
+        end.daemon = True
+        end.start()
+    total = count if seconds is None else None
+    bar = Bar(TextColumn("{task.description}"), BarColumn(), console=Terminal(stderr=True), transient=True)
+    with bar if sys.stderr.isatty() else nullcontext():
+        task = bar.add_task("starting", total=total)
+
+        def show(progress: Progress) -> None:
+            behind = f", {progress.late_seconds:.1f} s behind" if progress.late_seconds > 1 else ""
+            told = f"{progress.sent:,} sent, {progress.frauds:,} frauds{behind}"
+            bar.update(task, completed=progress.sent, description=told)
+
+        producer = Producer(producer_config(settings))
+        generate = traffic.generator(seed, fraud_share)
+        done = run(generate, producer, topic, rate=rate, count=count, on_progress=show, stop=stop)
+    console.print(
+        f"sent {done.sent:,} events in {done.seconds:.1f} s ({done.sent / max(done.seconds, 1e-9):,.1f} a second), "
+        f"{done.frauds:,} of them frauds"
+    )
+    return 0

@@ -1,0 +1,149 @@
+"""`fraud tail`."""
+
+import re
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, Message, TopicPartition
+from cyclopts import Parameter, validators
+from rich.text import Text
+
+from broker.config import consumer_config
+from broker.errors import BrokerError
+from broker.topics import preflight
+from cli.project import read_project
+from cli.terminal import clean, logs_to_stderr, stdout
+from cli.verdicts import DEAD, STYLES, WORDS, read_verdict, text_of, topic_of
+from detection.settings import Settings
+
+_BATCH = 1_000
+_WAIT_SECONDS = 0.2
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029]")
+
+
+class Line(NamedTuple):
+    """One verdict or dead letter, to be shown.
+
+    Attributes:
+        word: FRAUD, REVIEW, LEGIT, DEAD, or OTHER for what is neither and somebody else has written.
+        at: When it was written, ms since the epoch.
+        topic: The topic its event came from.
+        key: Its event's key.
+        text: Reasons, or the error.
+    """
+
+    word: str
+    at: int
+    topic: str
+    key: str
+    text: str
+
+
+def tail(
+    *,
+    decision: tuple[Literal["fraud", "review", "legit", "dead"], ...] = (),
+    from_beginning: bool = False,
+    json: bool = False,
+    count: Annotated[int, Parameter(validator=validators.Number(gte=1))] | None = None,
+) -> int:
+    """Follow the verdicts.
+
+    Args:
+        decision: Only these; may be given several times.
+        from_beginning: Begin with the oldest ones in the topics, not with those to come.
+        json: Write the verdicts themselves, one JSON object a line.
+        count: End after so many.
+    """
+    logs_to_stderr()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    settings, pack = read_project()
+    console = stdout()
+    wanted = {word.upper() for word in decision}
+    consumer = _consumer(settings, [*pack.topics_out, settings.dead_letter_topic], from_beginning=from_beginning)
+    left = count
+    try:
+        while not stop.is_set():
+            for message in consumer.consume(_BATCH, _WAIT_SECONDS):
+                _raise_lasting(message)
+                if message.error():
+                    continue
+                line = read_line(message, settings.dead_letter_topic)
+                if wanted and line.word not in wanted:
+                    continue
+                if json:
+                    sys.stdout.write(json_line(message, line) + "\n")
+                else:
+                    console.print(_shown(line))
+                left = None if left is None else left - 1
+                if left == 0:
+                    return 0
+            sys.stdout.flush()
+    finally:
+        consumer.close()
+    return 0
+
+
+def _consumer(settings: Settings, topics: list[str], *, from_beginning: bool) -> Consumer:
+    partitions = preflight(settings, topics)
+    # What is deleted while we read is no error here. No offset is ever committed, so the group stays as it is.
+    consumer = Consumer({**consumer_config(settings), "auto.offset.reset": "earliest"})
+    start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+    consumer.assign(
+        [TopicPartition(topic, number, start) for topic, count in partitions.items() for number in range(count)]
+    )
+    return consumer
+
+
+def _raise_lasting(message: Message) -> None:
+    """The client gets over a broker that is away, and says so in the log; but a topic that is gone stays so."""
+    error = message.error()
+    if error is not None and (error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART):
+        msg = f"{message.topic()}/{message.partition()}: {error.str()}"
+        raise BrokerError(msg)
+
+
+def read_line(message: Message, dead_letter_topic: str) -> Line:
+    """What a record of an output topic says."""
+    at = message.timestamp()[1]
+    key = text_of(message.key())
+    if message.topic() == dead_letter_topic:
+        headers = dict(message.headers() or ())
+        return Line(DEAD, at, topic_of(text_of(headers.get("fraud.origin"))), key, text_of(headers.get("fraud.error")))
+    try:
+        answer = read_verdict(message.value() or b"")
+    except msgspec.DecodeError as error:
+        return Line("OTHER", at, str(message.topic()), key, f"no verdict: {error}")
+    word = WORDS.get(answer.verdict.decision, "OTHER")
+    return Line(word, at, topic_of(answer.verdict.origin), key, "; ".join(answer.reason))
+
+
+def json_line(message: Message, line: Line) -> str:
+    """A verdict as it is, on one line; anything else as an object that says what it is."""
+    if line.word in WORDS.values():
+        value = msgspec.json.format(message.value() or b"", indent=-1)
+    else:
+        value = msgspec.json.encode(
+            {
+                "decision": line.word.lower(),
+                "topic": line.topic,
+                "key": line.key,
+                "error": line.text,
+                "value": text_of(message.value()),
+            }
+        )
+    # JSON allows these as they are, but some terminals act on them.
+    return _UNSEEN.sub(lambda character: f"\\u{ord(character[0]):04x}", value.decode("utf-8", "replace"))
+
+
+def _shown(line: Line) -> Text:
+    at = datetime.fromtimestamp(line.at / 1_000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    style = STYLES.get(line.word, "dim")
+    return Text.assemble(
+        f"{at}Z ", (f"{line.word:6}", style), f" {clean(line.topic)}  {clean(line.key)}  ", (clean(line.text), style)
+    )

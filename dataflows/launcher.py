@@ -1,0 +1,246 @@
+"""Runs the processes of one dataflow: all start together, all stop together, and when one fails all start again.
+
+A cluster of Bytewax lives and dies as a whole: a process whose peer is gone fails within seconds, and one that is asked
+alone to stop cannot. So every signal goes to all, and nobody is killed before the last snapshot had time to be written.
+"""
+
+import asyncio
+import ctypes
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bytewax.recovery import init_db_dir
+
+from dataflows.stopping import PATIENCE
+
+FIRST_API_PORT: Final = 3030
+REFUSED: Final = 1
+_PR_SET_PDEATHSIG: Final = 1
+_CHUNK: Final = 65_536
+
+_libc = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How long the launcher waits, all in seconds.
+
+    Attributes:
+        stop: For a process to end by itself, before it is killed; longer than it needs to find that it cannot.
+        first: Before the second start.
+        longest: Before any start; the wait doubles until then.
+        steady: Running so long makes the next wait the first again.
+        early: A refusal of the first start comes within so long.
+    """
+
+    stop: float = PATIENCE + 5.0
+    first: float = 1.0
+    longest: float = 30.0
+    steady: float = 60.0
+    early: float = 10.0
+
+
+class Launcher:
+    """Supervises the processes of one dataflow on this machine.
+
+    Args:
+        command: The command line of a rank, given the addresses of all ranks.
+        processes: How many.
+        environment: The environment of a rank.
+        write: Takes each line that a process or the launcher itself has to say.
+        patience: For tests.
+    """
+
+    def __init__(
+        self,
+        command: Callable[[int, Sequence[str]], list[str]],
+        processes: int,
+        *,
+        environment: Callable[[int], Mapping[str, str]],
+        write: Callable[[str], None],
+        patience: Patience = Patience(),
+    ) -> None:
+        self._command = command
+        self._ranks = range(processes)
+        self._environment = environment
+        self._write = write
+        self._patience = patience
+        self._running: list[Process] = []
+        self._told: set[str] = set()
+
+    async def run(self) -> int:
+        """Run until a signal comes, or until the first start is refused.
+
+        Returns:
+            0 when all processes ended with 0 after the signal, else the exit code of the first that did not.
+        """
+        loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        wait = self._patience.first
+        starts = 0
+        while True:
+            began = loop.time()
+            starts += 1
+            rank, code = await self._run_once()
+            lasted = loop.time() - began
+            if self._stopping.is_set():
+                return code
+            # Without a reason of ours it was a crash, which may be over at the next start.
+            if starts == 1 and code == REFUSED and self._told and lasted < self._patience.early:
+                return code
+            if lasted >= self._patience.steady:
+                wait = self._patience.first
+            self._write(f"fraud: process {rank} ended with {code}: starting all again in {wait:g} s")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait)
+                return code
+            wait = min(2 * wait, self._patience.longest)
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        # A second signal is passed on too: it ends the processes at once.
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._running:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.send_signal(number)
+
+    async def _run_once(self) -> tuple[int, int]:
+        """Start all, wait until one ends or all are asked to, and see all of them end.
+
+        Returns:
+            The rank that ended first, or with a failure, and its exit code as a shell has it.
+        """
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self._ranks))]
+        self._told.clear()
+        self._running = []
+        try:
+            for rank in self._ranks:
+                self._running.append(await self._spawn(rank, addresses))
+            outputs = [asyncio.create_task(self._forward(rank)) for rank in self._ranks]
+            ends = [asyncio.create_task(process.wait()) for process in self._running]
+            asked = asyncio.create_task(self._stopping.wait())
+            if self._stopping.is_set():  # while they were being started
+                self._signal(signal.SIGTERM)
+            await asyncio.wait([*ends, asked], return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            first = next((rank for rank in self._ranks if ends[rank].done()), None)
+            if not self._stopping.is_set():
+                self._signal(signal.SIGTERM)
+            await asyncio.wait(ends, timeout=self._patience.stop)
+            self._signal(signal.SIGKILL)
+            await asyncio.wait([*ends, *outputs])
+        finally:
+            self._signal(signal.SIGKILL)
+        codes = [_shell_code(process.returncode or 0) for process in self._running]
+        if first is None or self._stopping.is_set():
+            first = next((rank for rank in self._ranks if codes[rank]), 0)
+        return first, codes[first]
+
+    async def _spawn(self, rank: int, addresses: Sequence[str]) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command(rank, addresses),
+            env=dict(self._environment(rank)),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            # Ctrl-C reaches the whole foreground group: they shall hear of it once, from us.
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+    async def _forward(self, rank: int) -> None:
+        """Pass on what a process says, line by line, with its rank if there are several."""
+        stream = self._running[rank].stdout
+        assert stream is not None
+        rest = b""
+        while chunk := await stream.read(_CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._tell(rank, line)
+        if rest:
+            self._tell(rank, rest)
+
+    def _tell(self, rank: int, raw: bytes) -> None:
+        line = raw.decode("utf-8", "backslashreplace")
+        if line.startswith("fraud: "):
+            # Why a process does not start or stop: the others find the same reason.
+            if line in self._told:
+                return
+            self._told.add(line)
+        self._write(f"{rank} | {line}" if len(self._ranks) > 1 else line)
+
+
+def dataflow_command(
+    rank: int, addresses: Sequence[str], *, recovery: Path, snapshot_seconds: int, workers: int = 1
+) -> list[str]:
+    """The command line of one process of the dataflow."""
+    command = [sys.executable, "-m", "bytewax.run", "dataflows.fraud"]
+    command += ["-r", str(recovery), "-s", str(snapshot_seconds), "-b", "0"]
+    if workers > 1:
+        command += ["-w", str(workers)]
+    if len(addresses) > 1:
+        command += ["-i", str(rank), "-a", ";".join(addresses)]
+    return command
+
+
+def process_environment(rank: int, environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment of one process: if it is to serve metrics, on a port and with a scratch folder of its own.
+
+    Args:
+        rank: Which process.
+        environment: Ours.
+        folder: An empty one, to be deleted afterwards.
+    """
+    if "BYTEWAX_DATAFLOW_API_ENABLED" not in environment:
+        return dict(environment)
+    port = int(environment.get("BYTEWAX_DATAFLOW_API_PORT") or FIRST_API_PORT) + rank
+    cache = folder / str(rank)
+    cache.mkdir(exist_ok=True)
+    return {
+        **environment,
+        "BYTEWAX_DATAFLOW_API_PORT": str(port),
+        "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(cache),
+    }
+
+
+def prepare_store(folder: Path, parts: int) -> bool:
+    """Make a recovery store, if there is none: events are in it, so only its owner may look.
+
+    Returns:
+        Whether one was made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.glob("part-*.sqlite3")):
+        return False
+    init_db_dir(folder, parts)  # type: ignore[no-untyped-call]
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on. Is one taken before its process has it, the next start gets others."""
+    with ExitStack() as open_at_once:
+        sockets = [open_at_once.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to stop this process when its parent is gone, however that ended. To be called before exec."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _shell_code(code: int) -> int:
+    return 128 - code if code < 0 else code

@@ -1,0 +1,270 @@
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflows.launcher import (
+    Launcher,
+    Patience,
+    dataflow_command,
+    free_ports,
+    prepare_store,
+    process_environment,
+)
+
+QUICK = Patience(stop=10, first=0.01, longest=0.04, steady=60, early=60)
+
+CHILD = """
+import os, signal, sys, time
+rank, folder, addresses = sys.argv[1:4]
+def note(text):
+    with open(f"{folder}/notes", "a") as notes:
+        notes.write(f"{rank} {text}\\n")
+def stop(number, frame):
+    note("stopped")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+start = open(f"{folder}/notes").read().count(f"{rank} start ") if os.path.exists(f"{folder}/notes") else 0
+note(f"start {addresses}")
+"""
+RUN_ON = "\ntime.sleep(60)"
+
+
+class Scene:
+    """A launcher of fake processes, what they note in a file, and what is said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+
+    def notes(self) -> list[str]:
+        path = self.folder / "notes"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def starts(self) -> Counter[str]:
+        return Counter(note.split()[0] for note in self.notes() if " start " in note)
+
+    def launch(
+        self,
+        child: str,
+        *,
+        processes: int = 2,
+        patience: Patience = QUICK,
+        until: Callable[[], bool] | None = None,
+    ) -> int:
+        def command(rank: int, addresses: Sequence[str]) -> list[str]:
+            return [sys.executable, "-u", "-c", CHILD + child, str(rank), str(self.folder), ";".join(addresses)]
+
+        launcher = Launcher(
+            command, processes, environment=lambda _: os.environ, write=self.said.append, patience=patience
+        )
+
+        async def run() -> int:
+            asker = asyncio.create_task(self._ask_to_stop(until)) if until else None
+            code = await asyncio.wait_for(launcher.run(), 60)
+            if asker:
+                await asker
+            return code
+
+        return asyncio.run(run())
+
+    async def _ask_to_stop(self, until: Callable[[], bool]) -> None:
+        while not until():
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_when_one_process_dies_all_start_again_after_growing_waits(scene: Scene) -> None:
+    dies_three_times = "\nif rank == '1' and start < 3: sys.exit(7)" + RUN_ON
+
+    code = scene.launch(dies_three_times, until=lambda: scene.starts() == {"0": 4, "1": 4})
+
+    assert code == 0
+    assert scene.said == [
+        f"fraud: process 1 ended with 7: starting all again in {wait} s" for wait in (0.01, 0.02, 0.04)
+    ]
+
+
+def test_processes_of_one_start_know_the_same_addresses(scene: Scene) -> None:
+    scene.launch(RUN_ON, processes=3, until=lambda: scene.starts().total() == 3)
+
+    addresses = {note.split()[2] for note in scene.notes() if " start " in note}
+    assert len(addresses) == 1
+    assert len(set(addresses.pop().split(";"))) == 3
+
+
+def test_a_signal_reaches_every_process_once_and_the_launcher_ends_with_0(scene: Scene) -> None:
+    assert scene.launch(RUN_ON, processes=3, until=lambda: scene.starts().total() == 3) == 0
+
+    assert Counter(note for note in scene.notes() if "stopped" in note) == {f"{rank} stopped": 1 for rank in range(3)}
+
+
+def test_a_process_that_fails_while_stopping_gives_the_exit_code(scene: Scene) -> None:
+    fails = "\nif rank == '1': signal.signal(signal.SIGTERM, lambda *_: os._exit(3))\nnote('ready')" + RUN_ON
+
+    assert scene.launch(fails, until=lambda: sum("ready" in note for note in scene.notes()) == 2) == 3
+
+
+def test_a_process_that_does_not_stop_is_killed_after_a_while(scene: Scene) -> None:
+    deaf = "\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nnote('ready')" + RUN_ON
+    patience = Patience(stop=0.2, first=0.01)
+
+    code = scene.launch(deaf, patience=patience, until=lambda: sum("ready" in note for note in scene.notes()) == 2)
+
+    assert code == 128 + signal.SIGKILL
+
+
+def test_a_refusal_of_the_first_start_is_told_once_and_not_tried_again(scene: Scene) -> None:
+    assert scene.launch("\nprint('fraud: topic clicks does not exist')\nsys.exit(1)") == 1
+
+    assert [line.partition(" | ")[2] for line in scene.said] == ["fraud: topic clicks does not exist"]
+    assert max(scene.starts().values()) == 1
+
+
+def test_a_refusal_of_a_later_start_is_tried_again(scene: Scene) -> None:
+    later = "\nif start == 0: sys.exit(7)\nif start == 1: print('fraud: no broker'); sys.exit(1)" + RUN_ON
+
+    assert scene.launch(later, processes=1, until=lambda: scene.starts() == {"0": 3}) == 0
+
+
+def test_a_crash_at_the_first_start_is_tried_again(scene: Scene) -> None:
+    crash = "\nif start == 0: print('panicked'); sys.exit(1)" + RUN_ON
+
+    assert scene.launch(crash, processes=1, until=lambda: scene.starts() == {"0": 2}) == 0
+
+
+def test_a_process_that_ends_with_0_unasked_is_missed_too(scene: Scene) -> None:
+    leaves = "\nif start == 0 and rank == '0': sys.exit(0)" + RUN_ON
+
+    assert scene.launch(leaves, until=lambda: scene.starts() == {"0": 2, "1": 2}) == 0
+
+
+def test_the_wait_is_the_first_again_after_a_steady_run(scene: Scene) -> None:
+    dies = "\nif start < 3: sys.exit(7)" + RUN_ON
+
+    scene.launch(
+        dies,
+        processes=1,
+        patience=Patience(first=0.01, longest=1, steady=0),
+        until=lambda: scene.starts() == {"0": 4},
+    )
+
+    assert {line.rpartition(" in ")[2] for line in scene.said} == {"0.01 s"}
+
+
+def test_a_signal_between_two_starts_ends_the_wait(scene: Scene) -> None:
+    code = scene.launch(
+        "\nsys.exit(7)", processes=1, patience=Patience(first=3600, longest=3600), until=lambda: bool(scene.said)
+    )
+
+    assert code == 7
+    assert scene.starts() == {"0": 1}
+
+
+def test_lines_carry_their_rank_only_where_there_are_several(scene: Scene) -> None:
+    talks = "\nprint(f'hello from {rank}'); print('no end', end='', file=sys.stderr); note('done')" + RUN_ON
+
+    def done(processes: int) -> Callable[[], bool]:
+        return lambda: sum("done" in note for note in scene.notes()) == processes
+
+    scene.launch(talks, processes=1, until=done(1))
+    assert scene.said == ["hello from 0", "no end"]
+    (scene.folder / "notes").unlink()
+    scene.said.clear()
+    scene.launch(talks, processes=2, until=done(2))
+    assert sorted(scene.said) == ["0 | hello from 0", "0 | no end", "1 | hello from 1", "1 | no end"]
+
+
+def test_processes_end_with_a_launcher_that_is_killed(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    script = """
+import asyncio, os, sys
+from dataflows.launcher import Launcher
+child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+launcher = Launcher(
+    lambda rank, addresses: [sys.executable, "-c", child], 1, environment=lambda _: os.environ,
+    write=lambda line: print(line, flush=True),
+)
+asyncio.run(launcher.run())
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout
+        child = int(launcher.stdout.readline())
+        launcher.kill()
+
+    eventually(lambda: not Path(f"/proc/{child}").exists() or "(python" in _state(child) and ") Z" in _state(child))
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "(python) Z"
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    def wait(condition: Callable[[], Any]) -> None:
+        async def poll() -> None:
+            while not condition():
+                await asyncio.sleep(0.02)
+
+        asyncio.run(asyncio.wait_for(poll(), 20))
+
+    return wait
+
+
+def test_a_single_process_is_no_cluster() -> None:
+    alone = dataflow_command(0, ["127.0.0.1:1"], recovery=Path("r"), snapshot_seconds=10)
+    second = dataflow_command(1, ["127.0.0.1:1", "127.0.0.1:2"], recovery=Path("r"), snapshot_seconds=10, workers=2)
+
+    assert alone[1:] == ["-m", "bytewax.run", "dataflows.fraud", "-r", "r", "-s", "10", "-b", "0"]
+    assert second[len(alone) :] == ["-w", "2", "-i", "1", "-a", "127.0.0.1:1;127.0.0.1:2"]
+
+
+@pytest.mark.parametrize(("given", "base"), [({}, 3030), ({"BYTEWAX_DATAFLOW_API_PORT": "9000"}, 9000)])
+def test_each_process_serves_its_metrics_on_a_port_of_its_own(given: dict[str, str], base: int, tmp_path: Path) -> None:
+    environment = {"BYTEWAX_DATAFLOW_API_ENABLED": "1", **given}
+
+    first, second = (process_environment(rank, environment, tmp_path) for rank in range(2))
+
+    assert [process["BYTEWAX_DATAFLOW_API_PORT"] for process in (first, second)] == [str(base), str(base + 1)]
+    folders = {process["BYTEWAX_DATAFLOW_API_CACHE_PATH"] for process in (first, second)}
+    assert len(folders) == 2
+    assert all(Path(folder).is_dir() for folder in folders)
+
+
+def test_without_metrics_the_environment_is_passed_on_as_it_is(tmp_path: Path) -> None:
+    assert process_environment(1, {"A": "b"}, tmp_path) == {"A": "b"}
+
+
+def test_a_recovery_store_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    store = tmp_path / "deep" / "store"
+
+    assert prepare_store(store, 4)
+    assert not prepare_store(store, 8)
+
+    assert len(list(store.glob("part-*.sqlite3"))) == 4
+    assert stat.S_IMODE(store.stat().st_mode) == 0o700
+
+
+def test_a_store_is_made_in_an_empty_folder_too(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+
+    assert prepare_store(tmp_path, 2)
+
+
+def test_free_ports_are_different_ones() -> None:
+    assert len(set(free_ports(20))) == 20

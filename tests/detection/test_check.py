@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import pytest
+
+from detection.check import run_tests
+from detection.pack import load, parse
+
+SHIPPED = sorted((Path(__file__).parents[2] / "packs").glob("*.toml"))
+
+PACK = """
+[event.pay]
+topic = "pays"
+time = "at?"
+fields = { user = "str", amount = "money" }
+
+[feature.pays_10s]
+on = "pay"
+key = ["user"]
+fn = "count"
+window = "10s"
+
+[rule.large]
+on = "pay"
+when = "amount > 400"
+reason = "{amount}"
+score = 50
+outcome = "block"
+mode = "MODE"
+
+[rule.often]
+on = "pay"
+when = "pays_10s > 1"
+reason = "{pays_10s} for {user}"
+score = 50
+outcome = "review"
+"""
+
+
+def problems(tests: str, mode: str = "live") -> list[str]:
+    text = PACK.replace("MODE", mode) + tests
+    return [str(problem) for problem in run_tests(parse({"x.toml": text}), {"x.toml": text})]
+
+
+def test_the_shipped_packs_pass_their_own_tests() -> None:
+    assert run_tests(load(SHIPPED), {str(path): path.read_text() for path in SHIPPED}) == []
+
+
+def test_every_shipped_rule_that_decides_by_itself_has_a_test() -> None:
+    untested = {rule.name for event in load(SHIPPED).events for rule in event.rules if not rule.tests}
+    assert untested <= {"too_many_an_hour"}
+
+
+def test_a_failure_names_rule_test_and_event_with_their_place_and_what_the_rule_saw() -> None:
+    tests = """
+[[rule.large.test]]
+given = [{ user = "a", amount = 400 }]
+fires = [false]
+
+[[rule.large.test]]
+given = [
+  { user = "a", amount = 401 },
+  { user = "a", amount = 399.99 },
+  { user = "a", amount = 401 },
+]
+fires = [true, true, false]
+"""
+    assert problems(tests) == [
+        "x.toml:38:3: rule large: test 2: event 2: expected it to fire, it did not (amount = 399.99)",
+        "x.toml:39:3: rule large: test 2: event 3: expected it not to fire, it fired (amount = 401)",
+    ]
+
+
+def test_the_value_of_a_feature_is_told() -> None:
+    tests = '[[rule.often.test]]\ngiven = [{ user = "a", amount = 1 }]\nfires = [true]'
+    (problem,) = problems(tests)
+    assert problem.endswith('expected it to fire, it did not (pays_10s = 1, user = "a")')
+
+
+def test_events_without_a_time_happen_when_the_one_before_them_did() -> None:
+    tests = """
+[[rule.often.test]]
+given = [
+  { user = "a", amount = 1 },
+  { "@" = "10s", user = "a", amount = 1 },
+  { user = "a", amount = 1 },
+  { at = "2026-01-01T00:01:00", user = "a", amount = 1 },
+  { user = "a", amount = 1 },
+  { "@" = "1m9.999s", user = "a", amount = 1 },
+]
+fires = [false, false, true, false, true, true]
+"""
+    assert problems(tests) == []
+
+
+def test_an_event_may_lie_years_ahead_of_the_one_before_it() -> None:
+    tests = """
+[[rule.often.test]]
+given = [{ user = "a", amount = 1 }, { at = 2040-01-01T00:00:00Z, user = "a", amount = 1 }]
+fires = [false, false]
+"""
+    assert problems(tests) == []
+
+
+def test_each_test_begins_with_empty_windows() -> None:
+    test = '[[rule.often.test]]\ngiven = [{ user = "a", amount = 1 }]\nfires = [false]\n'
+    assert problems(test + test) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ('{ "@" = 5, user = "a", amount = 1 }', '"@": expected a duration such as "10s", got 5'),
+        ('{ "@" = "soon", user = "a", amount = 1 }', '"@": expected a duration such as "10s"'),
+        ('{ "@" = "5us", user = "a", amount = 1 }', '"@": expected whole milliseconds'),
+        ("{ user = 7, amount = 1 }", "expected an event, got a dead letter: "),
+        ('{ user = "a", amount = 99999999999999999999999 }', "expected an event, got a dead letter: "),
+        ("{ amount = 1 }", "expected an event, got a dead letter: "),
+    ],
+)
+def test_a_given_that_is_no_event_is_a_failure_and_says_why(given: str, expected: str) -> None:
+    (problem,) = problems(f"[[rule.large.test]]\ngiven = [{given}]\nfires = [false]")
+    assert problem.startswith(f"x.toml:29:10: rule large: test 1: event 1: {expected}")
+
+
+def test_a_shadow_rule_is_tested_and_one_that_is_off_is_not() -> None:
+    wrong = '[[rule.large.test]]\ngiven = [{ user = "a", amount = 1 }]\nfires = [true]'
+    right = wrong.replace("[true]", "[false]").replace("amount = 1", "amount = 400")
+    assert len(problems(wrong, "shadow")) == 1
+    assert problems(right, "shadow") == []
+    assert problems(wrong, "off") == []
+
+
+def test_a_failure_is_placed_in_the_file_that_declares_the_rule() -> None:
+    first = PACK.replace("MODE", "live")
+    second = '[rule.tiny]\non = "pay"\nwhen = "amount < 1"\nreason = "-"\nscore = 1\noutcome = "review"\n'
+    second += '[[rule.tiny.test]]\ngiven = [{ user = "a", amount = 1 }]\nfires = [true]'
+    texts = {"first.toml": first, "second.toml": second}
+    (problem,) = run_tests(parse(texts), texts)
+    assert (problem.file, problem.line, problem.column) == ("second.toml", 8, 10)
