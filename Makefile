@@ -1,5 +1,5 @@
 # Needs make and Python 3.11 or 3.12; everything else goes into .venv, at the versions and hashes of requirements/dev.txt.
-SECONDS ?= 20
+SECONDS ?=
 BROKER ?=
 SUMMARY ?=
 ARGS ?=
@@ -15,8 +15,8 @@ help: ## Say what there is
 
 install: $(INSTALLED) ## Make .venv with the `fraud` command and all tools (the others do it when needed)
 
-demo: $(INSTALLED) ## See it work: [SECONDS=20] [SUMMARY=file] [BROKER=kafka]
-	$(BIN)/fraud demo --seconds $(SECONDS) $(if $(SUMMARY),--summary $(SUMMARY)) $(if $(BROKER),--broker $(BROKER))
+demo: $(INSTALLED) ## See it work, until Ctrl-C: [SECONDS=20] [SUMMARY=file] [BROKER=kafka]
+	$(BIN)/fraud demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SUMMARY),--summary $(SUMMARY)) $(if $(BROKER),--broker $(BROKER))
 
 test: $(INSTALLED) ## Run all tests, those on a real Kafka too: [ARGS="tests/detection -x"]
 	$(BIN)/pytest $(ARGS)

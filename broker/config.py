@@ -19,6 +19,9 @@ from detection.settings import Settings, SettingsError
 
 _log = structlog.get_logger(__name__)
 
+LARGEST_VERDICT = 2 * 1024 * 1024
+"""What topics of ours take, bytes: twice Kafka's default for an event."""
+
 _UNKNOWN = "No such configuration property"
 _NOBODYS = "no.such.property"
 _SECRET = re.compile(r"password|passphrase|secret|pem|token|credential|oauthbearer\.config")
@@ -100,6 +103,8 @@ def producer_config(settings: Settings) -> dict[str, Any]:
         # Room for ten seconds of a slow broker, in 256 MiB at the most.
         "queue.buffering.max.messages": 2_000_000,
         "queue.buffering.max.kbytes": 262_144,
+        # A verdict is larger than its event, which may be as large as its own topic takes.
+        "message.max.bytes": LARGEST_VERDICT,
         # Java's choice of partition, so that a topic keyed by others lines up with ours.
         "partitioner": "murmur2_random",
         **passed_through(settings),

@@ -1,7 +1,8 @@
-"""librdkafka's log lines on their way into ours, instead of raw on stderr."""
+"""Our log, and librdkafka's lines on their way into it instead of raw on stderr."""
 
 import logging
 import re
+import sys
 import time
 
 import structlog
@@ -10,6 +11,14 @@ _log = structlog.get_logger(__name__)
 
 _REPEAT_SECONDS = 30.0
 _TIMING = re.compile(r" \(after \d+ms in state .*")
+
+
+def logs_to_stderr() -> None:
+    """Keep our log out of the results, and what only helps with debugging out of sight."""
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
 
 
 class ClientLog:

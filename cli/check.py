@@ -1,5 +1,6 @@
 """`fraud check`."""
 
+import dataclasses
 from pathlib import Path
 
 from cli.errors import PROBLEMS
@@ -25,14 +26,15 @@ def check(*packs: Path) -> int:
         problems = error.problems
     else:
         for warning in pack.warnings:
-            console.print(clean(f"{warning}"), style="yellow")
+            told = dataclasses.replace(warning, message=f"warning: {warning.message}")
+            console.print(clean(str(told)), style="yellow")
         problems = run_tests(pack, {str(path): path.read_text("utf-8") for path in paths})
         if not problems:
             console.print(_summary(pack))
             return 0
     for problem in problems:
         console.print(clean(str(problem)))
-    console.print(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}", style="bold red")
+    console.print(_number(len(problems), "problem"), style="bold red")
     return PROBLEMS
 
 
@@ -42,13 +44,15 @@ def _summary(pack: Pack) -> str:
     rows = [(rule.name, event.name, rule.mode, rule.outcome, f"score {rule.score}") for event, rule in rules]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join([*map(str.ljust, row, widths), _tests(len(rule.tests))])
+        "  ".join(
+            [*map(str.ljust, row, widths), f"{_number(len(rule.tests), 'test')} passed" if rule.tests else "no tests"]
+        )
         for row, (_, rule) in zip(rows, rules, strict=True)
     ]
     tests = sum(len(rule.tests) for _, rule in rules)
-    total = f"pack {pack.hash}: {len(pack.events)} events, {len(rules)} rules, {_tests(tests)}"
-    return "\n".join([*lines, total])
+    counts = (_number(len(pack.events), "event"), _number(len(rules), "rule"), f"{_number(tests, 'test')} passed")
+    return "\n".join([*lines, f"pack {pack.hash}: {', '.join(counts)}: no problems"])
 
 
-def _tests(number: int) -> str:
-    return "1 test passed" if number == 1 else f"{number or 'no'} tests passed"
+def _number(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -18,13 +18,14 @@ from rich.live import Live
 
 from broker.apache import ApacheKafka
 from broker.embedded import EmbeddedBroker
+from broker.logs import logs_to_stderr
 from broker.topics import create_missing
 from cli import board
 from cli.demo_parts import DataflowError, DataflowProcess, Reader, Traffic
 from cli.errors import PROBLEMS
 from cli.project import topics_of
 from cli.score import Score
-from cli.terminal import Terminal, logs_to_stderr, stdout
+from cli.terminal import Terminal, stdout
 from detection.pack import Pack, load
 from detection.settings import Settings
 

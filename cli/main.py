@@ -39,7 +39,7 @@ app.command(
     help_epilogue="""Examples:
   fraud demo                               until Ctrl-C, with a broker inside
   fraud demo --seconds 30 --summary demo.json
-                                           ends by itself, writes what it counted
+                                           ends by itself, writes what it saw
   fraud demo --broker kafka                a real Apache Kafka, fetched once""",
 )
 app.command(

@@ -9,9 +9,9 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from broker.logs import logs_to_stderr
 from broker.topics import create_missing
 from cli.project import read_project, topics_of
-from cli.terminal import logs_to_stderr
 from dataflows.launcher import Launcher, dataflow_command, prepare_store, process_environment
 
 _LEAST_PARTS = 4

@@ -13,9 +13,10 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from broker.config import producer_config
+from broker.logs import logs_to_stderr
 from broker.topics import preflight
 from cli.errors import UsageError
-from cli.terminal import Terminal, logs_to_stderr, stdout
+from cli.terminal import Terminal, stdout
 from detection.settings import Settings
 from simulation import DEFAULT_FRAUD_SHARE, TRAFFIC
 from simulation.produce import Progress, run
@@ -59,11 +60,10 @@ def simulate(
     rate = rate or (settings.transactions_per_second if kind == "transfers" else _EVENTS_PER_SECOND)
     seed = secrets.randbits(32) if seed is None else seed
     preflight(settings, [topic])
-    console.print(f"{topic} on {settings.kafka_broker_url}: {rate:g} a second, seed {seed}")
-
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
+    console.print(f"{topic} on {settings.kafka_broker_url}: {rate:g} a second, seed {seed}")
     if seconds is not None:
         end = threading.Timer(seconds, stop.set)
         end.daemon = True

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from broker.config import consumer_config
 from broker.errors import BrokerError
+from broker.logs import logs_to_stderr
 from broker.topics import preflight
 from cli.project import read_project
-from cli.terminal import clean, logs_to_stderr, stdout
+from cli.terminal import clean, stdout
 from cli.verdicts import DEAD, STYLES, WORDS, read_verdict, text_of, topic_of
 from detection.settings import Settings
 

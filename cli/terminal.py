@@ -1,10 +1,8 @@
 """What the commands write: colours only for people, and nothing that could take over a terminal."""
 
 import re
-import sys
 from typing import Final, NoReturn
 
-import structlog
 from rich.console import Console
 from typing_extensions import override
 
@@ -23,11 +21,6 @@ class Terminal(Console):
 def stdout() -> Terminal:
     """The console for results. Text is neither wrapped nor coloured by guesses at what it means."""
     return Terminal(highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-
-def logs_to_stderr() -> None:
-    """Keep our log out of the results."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 def clean(text: str) -> str:

@@ -6,9 +6,10 @@ from confluent_kafka.admin import AdminClient
 from cyclopts import Parameter, validators
 
 from broker.config import admin_config
+from broker.logs import logs_to_stderr
 from broker.topics import create_missing, preflight
 from cli.project import read_project, topics_of
-from cli.terminal import logs_to_stderr, stdout
+from cli.terminal import stdout
 
 Partitions = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 

@@ -67,16 +67,19 @@ class Parts(list[Part]):
 
     __slots__ = ("packed",)
 
-    def __init__(self, parts: Iterable[Part] = (), packed: bytes = b"") -> None:
+    def __init__(self, parts: Iterable[Part] = (), packed: bytes | list[Any] = b"") -> None:
         super().__init__(parts)
         self.packed = packed
 
-    def __reduce__(self) -> tuple[Callable[[bytes], "Parts"], tuple[bytes]]:
+    def __reduce__(self) -> tuple[Callable[[bytes | list[Any]], "Parts"], tuple[bytes | list[Any]]]:
         rows = [(*part, event and (event.kind, *msgspec.structs.astuple(event))) for *part, event in self]
-        return Parts.received, (_encode(rows),)
+        try:
+            return Parts.received, (_encode(rows),)
+        except OverflowError:  # sums beyond 64 bits
+            return Parts.received, (rows,)
 
     @staticmethod
-    def received(packed: bytes) -> "Parts":
+    def received(packed: bytes | list[Any]) -> "Parts":
         """Parts as they arrive from another process."""
         return Parts(packed=packed)
 
@@ -84,9 +87,10 @@ class Parts(list[Part]):
         """The parts, whichever way they came."""
         if not self.packed:
             return self
+        rows = _decode(self.packed) if isinstance(self.packed, bytes) else self.packed
         return [
             (sequence, place, tuple(features), event and types[event[0]](*event[1:]))
-            for sequence, place, features, event in _decode(self.packed)
+            for sequence, place, features, event in rows
         ]
 
 
@@ -99,7 +103,7 @@ class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", byte
         self._steps = {step.name: step for step in program.steps}
         if resume is not None:
             step = self._steps.get(GroupState.step_of(resume))
-            # The pack of today may not have the step any more: then nobody will ask for its state.
+            # The pack of today may not have the step any more: then nobody will send it a batch.
             self._state = None if step is None else GroupState.restore(step, resume)
 
     @override
@@ -125,6 +129,11 @@ class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", byte
                 parts.setdefault(source, Parts()).append(part)
             out += parts.items()
         return out, StatefulBatchLogic.RETAIN
+
+    @override
+    def on_eof(self) -> tuple[list["list[Event] | tuple[str, Parts]"], bool]:
+        # Every group is asked for a snapshot at the end, also that of a step that is gone: it is dropped instead.
+        return [], StatefulBatchLogic.DISCARD if self._state is None else StatefulBatchLogic.RETAIN
 
     @override
     def snapshot(self) -> bytes:

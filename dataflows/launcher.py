@@ -141,8 +141,9 @@ class Launcher:
             await asyncio.wait(ends, timeout=self._patience.stop)
             self._signal(signal.SIGKILL)
             await asyncio.wait([*ends, *outputs])
-        finally:
+        finally:  # also when not all of them could be started
             self._signal(signal.SIGKILL)
+            await asyncio.gather(*(process.wait() for process in self._running))
         codes = [_shell_code(process.returncode or 0) for process in self._running]
         if first is None or self._stopping.is_set():
             first = next((rank for rank in self._ranks if codes[rank]), 0)

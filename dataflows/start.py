@@ -15,6 +15,7 @@ from bytewax.inputs import FixedPartitionedSource
 
 from broker.config import consumer_config, producer_config
 from broker.errors import BrokerError
+from broker.logs import logs_to_stderr
 from broker.topics import preflight
 from dataflows.sinks import Sinks
 from dataflows.stopping import on_signals
@@ -33,6 +34,8 @@ def start(build: Callable[[Pack, FixedPartitionedSource[Record, Any], Sinks], Da
 
     Exits with one line when there is no broker, a topic is missing, or a setting or pack is wrong.
     """
+    stop = on_signals()
+    logs_to_stderr()
     try:
         settings = Settings()
         pack = load(settings.fraud_packs, settings.topics)
@@ -43,11 +46,13 @@ def start(build: Callable[[Pack, FixedPartitionedSource[Record, Any], Sinks], Da
     for warning in pack.warnings:
         _log.warning(str(warning))
     if not _has_recovery_store():
-        _log.warning("no recovery store (-r): windows start empty, and after a kill some verdicts may come twice")
+        _log.warning(
+            "no recovery store (-r): windows start empty, and after each stop or kill the newest verdicts may come twice"
+        )
     outboxes = Outboxes(producer)
     sink = KafkaSink(outboxes)
     dead_letters = KafkaSink(outboxes, settings.dead_letter_topic)
-    flow = build(pack, KafkaSource(consumer, pack.topics_in, stop=on_signals()), Sinks(sink, sink, sink, dead_letters))
+    flow = build(pack, KafkaSource(consumer, pack.topics_in, stop=stop), Sinks(sink, sink, sink, dead_letters))
     _calm_garbage_collector()
     return flow
 

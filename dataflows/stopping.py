@@ -24,19 +24,20 @@ def on_signals() -> Callable[[], bool]:
 
     A second signal ends the process at once.
     """
-    asked = threading.Event()
+    asked = False  # no `threading.Event`: its lock could be held by the very handler that a second signal interrupts
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if asked.is_set():
+        nonlocal asked
+        if asked:
             os._exit(128 + number)
-        asked.set()
+        asked = True
         deadline = threading.Timer(PATIENCE, _give_up)
         deadline.daemon = True
         deadline.start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    return asked.is_set
+    return lambda: asked
 
 
 def _give_up() -> None:

@@ -8,6 +8,7 @@ occurs twice.
 """
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
@@ -25,11 +26,15 @@ MICROS: Final = 1_000_000
 FAR_FUTURE: Final = 3600 * MICROS
 """How far an event's time may lie ahead of its record's timestamp, us."""
 
+DEEPEST: Final = 500
+"""How many objects and arrays may lie inside each other. The parsers' own limits depend on the caller's stack."""
+
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NAIVE: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MICRO: Final = Decimal("0.000001")
 _SAFE_MICROS: Final = 2**50
 """Below it a float's own error times 10^6 stays under a quarter, so rounding the product is rounding the decimal
 text."""
@@ -56,6 +61,9 @@ _WIRE: Final[dict[Kind, Any]] = {
     Kind.BOOL: bool,
     Kind.MONEY: float | str,
 }
+_names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_BRACKETS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+"""Strings, so as to skip them, and brackets."""
 _JSON_NAMES: Final = {str: "a string", bool: "true or false", type(None): "null", dict: "an object", list: "an array"}
 
 
@@ -77,6 +85,8 @@ class EventCodec:
             declared.append(Field(event.time, Kind.TIME, event.time_optional))
         declared.sort(key=lambda field: field.optional)
         self._declared = tuple(declared)
+        self._quoted = [b'"%b"' % field.name.encode() for field in declared]
+        self._quoted_added = [b'"%b"' % name.encode() for name in self._added]
         wire = {**_WIRE, Kind.TIME: datetime | int}
         fields: list[Any] = [
             (f"f_{field.name}", wire[field.kind] | None, None)
@@ -109,18 +119,16 @@ class EventCodec:
             if field.optional:
                 optional.append(f"if e.f_{field.name} is None: n -= {marks}")
             quotes += marks
+        own = any(field.name in self._added for field in self._declared)  # then no other member is needed for a clash
         body = [
             "raw = r.value",
             "if raw is None: return exact(r)",
             "try: e = parse(raw)",
-            "except ValidationError: return exact(r)",
-            "except (DecodeError, UnicodeDecodeError) as error:",
-            "    raise Undecodable(f'not JSON: {describe(error)}') from None",
-            "except RecursionError: raise Undecodable('nested too deeply') from None",
+            "except (DecodeError, UnicodeDecodeError, RecursionError): return exact(r)",
             f"n = {quotes}",
             *optional,
             "if raw.count(b'\"') != n and not plain(raw): return exact(r)",
-            "if raw.count(b'\"') != n: e.clash = clashes(raw)",
+            ("" if own else "if raw.count(b'\"') != n: ") + "e.clash = clashes(raw)",
         ]
         for field in self._declared:
             if field.kind is Kind.MONEY:
@@ -128,7 +136,7 @@ class EventCodec:
         body += self._fast_time()
         body += [
             "if t - r.timestamp * 1000 > FAR_FUTURE and r.timestamp >= 0: return exact(r)",
-            "e.time = t",
+            "e.time = t" if self.event.time is None else f"e.time = e.f_{self.event.time} = t",
             "e.raw = raw",
             "e.key = r.key",
             "e.partition = r.partition",
@@ -140,9 +148,6 @@ class EventCodec:
             "exact": self.exact,
             "plain": self._plain,
             "clashes": self._clashes,
-            "describe": _describe,
-            "Undecodable": UndecodableError,
-            "ValidationError": msgspec.ValidationError,
             "DecodeError": msgspec.DecodeError,
             "FAR_FUTURE": FAR_FUTURE,
             "SAFE": _SAFE_MICROS,
@@ -188,17 +193,21 @@ class EventCodec:
         """Whether a text with other members still shows at a glance that no declared one occurs twice."""
         if b"\\" in raw:  # a member's name may be written with escapes
             return False
-        if any(raw.count(b'"%b"' % field.name.encode()) > 1 for field in self._declared):
+        if b'"#' in raw or raw.count(b"[") + raw.count(b"{") > DEEPEST:  # a system attribute; too deep
             return False
+        for name in self._quoted:
+            if raw.count(name) > 1:
+                return False
         try:
             return raw.isascii() or bool(raw.decode())  # msgspec does not look into strings that it skips
         except UnicodeDecodeError:
             return False
 
     def _clashes(self, raw: bytes) -> bool:
-        return any(b'"%b"' % name.encode() in raw for name in self._added) and any(
-            name in json.loads(raw) for name in self._added
-        )
+        for name in self._quoted_added:
+            if name in raw or b"\\" in raw:  # it may be written with escapes
+                return any(name in _names(raw) for name in self._added)
+        return False
 
     # --- the exact path ----------------------------------------------------------------------------------------
 
@@ -210,7 +219,6 @@ class EventCodec:
         """
         members = self._members(record.value)
         values = {f"f_{field.name}": self._value(field, members) for field in self._declared}
-        event = self.type(**values)
         stamp = record.timestamp * 1000
         time = stamp
         if self.event.time is not None and values[f"f_{self.event.time}"] is not None:
@@ -220,10 +228,12 @@ class EventCodec:
             msg = f"{name}: expected {_expected(Kind.TIME)}, got nothing, and the record has no timestamp"
             raise UndecodableError(msg)
         if record.timestamp >= 0 and time - stamp > FAR_FUTURE:
-            ahead = (time - stamp) / MICROS / 3600
-            expected = "expected a time at most 1 h after the record's timestamp"
-            msg = f"{self.event.time}: {expected}, got one {ahead:.1f} h after it"
+            expected = "expected a time at most 1:00:00 after the record's timestamp"
+            msg = f"{self.event.time}: {expected}, got {timedelta(microseconds=time - stamp)} after it"
             raise UndecodableError(msg)
+        if self.event.time is not None:
+            values[f"f_{self.event.time}"] = time
+        event = self.type(**values)
         event.raw = record.value
         event.key = record.key
         event.partition = record.partition
@@ -243,18 +253,22 @@ class EventCodec:
             return dict(found)
 
         try:
-            msgspec.json.decode(
-                raw, type=msgspec.Raw
-            )  # stricter than the standard library about escapes and control characters
-            value = json.loads(
-                raw.decode(), object_pairs_hook=keep, parse_float=Decimal, parse_constant=_refuse_constant
-            )
+            # Stricter than the standard library: refuses lone surrogates, NaN and Infinity.
+            msgspec.json.decode(raw, type=msgspec.Raw)
+            deep = _too_deep(raw)
+            text = "null" if deep else raw.decode()
+            value = json.loads(text, object_pairs_hook=keep, parse_float=_decimal, parse_int=_whole)
         except RecursionError:
-            msg = "nested too deeply"
+            deep = True
+        except UnicodeDecodeError as error:
+            msg = f"not UTF-8: {error.reason} (byte {error.start})"
             raise UndecodableError(msg) from None
-        except (ValueError, msgspec.DecodeError) as error:  # also a number of more digits than Python converts
+        except msgspec.DecodeError as error:
             msg = f"not JSON: {_describe(error)}"
             raise UndecodableError(msg) from None
+        if deep:
+            msg = f"expected at most {DEEPEST} objects and arrays inside each other, got more"
+            raise UndecodableError(msg)
         if not isinstance(value, dict):
             msg = f"expected a JSON object, got {_what(value)}"
             raise UndecodableError(msg)
@@ -292,10 +306,10 @@ def money(text: str | Decimal | int) -> int:
     """
     with localcontext(prec=60):
         try:
-            micros = (Decimal(text) * MICROS).to_integral_value(ROUND_HALF_EVEN)
+            micros = Decimal(text).quantize(_MICRO, ROUND_HALF_EVEN) * MICROS  # rounded once: products round as well
             if not INT64_MIN <= micros <= INT64_MAX:
                 raise ValueError(text)
-        except (InvalidOperation, OverflowError):
+        except InvalidOperation:
             raise ValueError(text) from None
     return int(micros)
 
@@ -357,9 +371,26 @@ _CONVERT: Final[dict[Kind, Callable[[Any], Any]]] = {
 }
 
 
-def _refuse_constant(name: str) -> None:
-    msg = f"{name} is no JSON"
-    raise ValueError(msg)
+def _whole(text: str) -> int | Decimal:
+    """A whole number; as a Decimal, which takes any number of digits, if it is surely beyond 64 bits."""
+    return int(text) if len(text) <= len(str(INT64_MIN)) else Decimal(text)
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of some twenty digits: zero or infinite
+        return Decimal(float(text))
+
+
+def _too_deep(raw: bytes) -> bool:
+    if raw.count(b"[") + raw.count(b"{") <= DEEPEST:
+        return False
+    depth = deepest = 0
+    for token in _BRACKETS.finditer(raw):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+        deepest = max(deepest, depth)
+    return deepest > DEEPEST
 
 
 def _expected(kind: Kind) -> str:
@@ -379,18 +410,9 @@ def _what(value: Any) -> str:
         return _JSON_NAMES[type(value)]
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = json.dumps(value) if isinstance(value, str) else _number(value)
+    text = json.dumps(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:60]}… ({len(text)} characters)"  # noqa: PLR2004
 
 
-def _number(value: Any) -> str:
-    try:
-        return str(value)
-    except ValueError:  # an int of more digits than Python writes
-        return "an integer of thousands of digits"
-
-
-def _describe(error: Exception) -> str:
-    return (
-        str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "the text is cut off")[:200]
-    )
+def _describe(error: msgspec.DecodeError) -> str:
+    return str(error).removeprefix("JSON is malformed: ").replace("Input data was truncated", "the text is cut off")

@@ -244,7 +244,7 @@ class GroupState:
         """
         try:
             return str(_decode(snapshot)["step"])
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError, msgspec.DecodeError) as error:
             msg = f"state: cannot be read: {error}"
             raise StateError(msg) from error
 
@@ -272,7 +272,14 @@ class GroupState:
                 if stored is not None:
                     self._logs[number] = _fitted(stored, log)
                     self._watermarks[number] = stored["watermarks"]
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            msgspec.DecodeError,
+        ) as error:
             msg = f"state of step {program.name}: cannot be read: {error}"
             raise StateError(msg) from error
         return self
@@ -486,6 +493,8 @@ def _fsum(values: list[float]) -> float:
         return fsum(values)
     except OverflowError:
         return float("inf")
+    except TypeError:  # None: events from before the field was kept
+        return _fsum([value for value in values if value is not None])
 
 
 def _fitted(stored: dict[str, Any], log: Log) -> Keys:

@@ -231,7 +231,7 @@ class Judge:
     def _write(self, e: Event, answer: dict[str, Any], extra: bytes) -> bytes:
         raw = e.raw.rstrip()
         if not e.clash:
-            comma = b"," if raw[1:-1].strip() else b""
+            comma = b"" if raw[:-1].rstrip().endswith(b"{") else b","
             return b"%b%b%b%b}" % (raw[:-1], comma, _encode(answer)[1:-1], extra)
         members = _members(raw)
         reserved = (*answer, *self.event.added)
@@ -248,7 +248,10 @@ def show(kind: Kind, value: Any) -> Any:
         case Kind.MONEY:
             return msgspec.Raw(money_text(value).encode())
         case Kind.TIME:
-            return (_EPOCH + timedelta(microseconds=value)).isoformat()
+            try:
+                return (_EPOCH + timedelta(microseconds=value)).isoformat()
+            except OverflowError:  # before the year 1 or after 9999: ISO 8601 has no text for it
+                return None
         case Kind.DURATION:
             return value / 1_000_000
         case _:

@@ -236,6 +236,9 @@ class _Loader:
     files: list[_File] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    """Fields and features that are declared, but wrong: what reads them is not checked, or one mistake would be told
+    twice."""
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -265,7 +268,7 @@ class _Loader:
             self.problems.append(Problem(", ".join(file.name for file in self.files), 0, 0, "pack: declares no event"))
         compiled = self._events(events, features, rules) if events else ()
         if self.problems:
-            raise PackError(self.problems)
+            raise PackError(list(dict.fromkeys(self.problems)))
         return Pack(self._hash(), compiled, tuple(self.warnings))
 
     def _merged(self, section: str) -> dict[str, _File]:
@@ -295,7 +298,10 @@ class _Loader:
             for section in ("event", "feature", "rule")
         }
         lateness = {name: table["lateness"] for table in tables for name in table["event"]}
-        return _digest({**merged, "lateness": lateness})[:12]
+        # The order of rules and of added members is the order in which a verdict tells them.
+        rules = {on: [name for name, rule in merged["rule"].items() if rule["on"] == on] for on in merged["event"]}
+        added = {name: list(event["add"]) for name, event in merged["event"].items()}
+        return _digest({**merged, "lateness": lateness, "order": [rules, added]})[:12]
 
     # --- meaning -----------------------------------------------------------------------------------------------
 
@@ -352,11 +358,11 @@ class _Loader:
                 )
             )
         for event in compiled:
-            for topic in event.topics.values():
+            for decision, topic in event.topics.items():
                 if topic in topics:
                     self._at(
                         owners[event.name],
-                        ("event", event.name),
+                        ("event", event.name, f"{decision}_topic"),
                         f"event {event.name}: writes to topic {topic}, which event {topics[topic]} reads",
                     )
         return tuple(compiled)
@@ -372,6 +378,7 @@ class _Loader:
                     path,
                     f"field {name}: expected str, int, float, bool or money, with ? if it may be missing, got {text!r}",
                 )
+                self.broken.add(name)
                 continue
             currency = match["currency"]
             if currency is not None and not table.fields.get(currency, "").startswith("str"):
@@ -411,32 +418,25 @@ class _Loader:
         for name, owner in owners.items():
             table = owner.table.feature[name]
             before = len(self.problems)
+            window = self._window(owner, name, table)
+            aggregate = AGGREGATES.get(table.fn)
+            if aggregate is None:
+                self._unknown(owner, ("feature", name, "fn"), f"feature {name}: no aggregate", table.fn, AGGREGATES)
             if table.on not in fields:
-                self._unknown(owner, ("feature", name, "on"), f"feature {name}", "event", table.on, fields)
-                continue
-            known = fields[table.on]
-            key = [known[part] for part in table.key if part in known]
-            for index, part in enumerate(table.key):
+                self._unknown(owner, ("feature", name, "on"), f"feature {name}: no event", table.on, fields)
+            known = fields.get(table.on, {})
+            for index, part in enumerate(table.key if known else ()):
                 if part not in known:
-                    self._unknown(owner, ("feature", name, "key", index), f"feature {name}", "field", part, known)
+                    self._unknown(owner, ("feature", name, "key", index), f"feature {name}: no field", part, known)
             if name in known:
                 self._at(
                     owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True
                 )
-            aggregate = AGGREGATES.get(table.fn)
-            if aggregate is None:
-                self._unknown(owner, ("feature", name, "fn"), f"feature {name}", "aggregate", table.fn, AGGREGATES)
+            of = self._of(owner, name, table, aggregate, known) if aggregate and known else None
+            if len(self.problems) > before or aggregate is None or not self.broken.isdisjoint((*table.key, table.of)):
+                self.broken.add(name)
                 continue
-            of = self._of(owner, name, table, aggregate, known)
-            window = self._duration(owner, ("feature", name, "window"), f"feature {name}: window", table.window)
-            if len(self.problems) == before and not SHORTEST_WINDOW <= window <= LONGEST_WINDOW:
-                self._at(
-                    owner,
-                    ("feature", name, "window"),
-                    f"feature {name}: expected a window of 1s to 24h, got {table.window!r}",
-                )
-            if len(self.problems) > before:
-                continue
+            key = [known[part] for part in table.key]
             kind = of.kind if of else None
             optional = aggregate.optional or any(part.optional for part in (*key, *([of] if of else [])))
             features.append(
@@ -449,6 +449,14 @@ class _Loader:
                     f"feature {name}: adds amounts of different currencies: put {of.currency} into its key",
                 )
         return features
+
+    def _window(self, owner: _File, name: str, table: FeatureTable) -> int:
+        path = ("feature", name, "window")
+        before = len(self.problems)
+        window = self._duration(owner, path, f"feature {name}: window", table.window)
+        if len(self.problems) == before and not SHORTEST_WINDOW <= window <= LONGEST_WINDOW:
+            self._at(owner, path, f"feature {name}: expected a window of 1s to 24h, got {table.window!r}")
+        return window
 
     def _of(
         self, owner: _File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]
@@ -464,7 +472,7 @@ class _Loader:
             return None
         of = known.get(table.of)
         if of is None:
-            self._unknown(owner, ("feature", name, "of"), f"feature {name}", "field", table.of, known)
+            self._unknown(owner, ("feature", name, "of"), f"feature {name}: no field", table.of, known)
         elif of.kind not in aggregate.of:
             expected = ", ".join(sorted(aggregate.of))
             self._at(
@@ -478,7 +486,7 @@ class _Loader:
         for name, owner in rules.items():
             on = owner.table.rule[name].on
             if on not in events:
-                self._unknown(owner, ("rule", name, "on"), f"rule {name}", "event", on, events)
+                self._unknown(owner, ("rule", name, "on"), f"rule {name}: no event", on, events)
 
     def _rules(
         self, owners: Mapping[str, _File], symbols: Mapping[str, Symbol], constants: Constants
@@ -488,7 +496,13 @@ class _Loader:
         for name, owner in owners.items():
             table = owner.table.rule[name]
             condition = self._expression(
-                owner, ("rule", name, "when"), f"rule {name}", language, table.when, constants, expects=Kind.BOOL
+                owner,
+                ("rule", name, "when"),
+                f"rule {name}",
+                language,
+                table.when,
+                constants=constants,
+                expects=Kind.BOOL,
             )
             reason = self._reason(owner, name, table, symbols)
             for index, case in enumerate(table.test):
@@ -534,7 +548,7 @@ class _Loader:
                 self._at(owner, path, f"rule {name}: reason: expected a name alone in braces, got {{{got}}}")
                 return None
             if reference not in symbols:
-                self._unknown(owner, path, f"rule {name}: reason", "field or feature", reference, symbols)
+                self._unknown(owner, path, f"rule {name}: reason: no field or feature", reference, symbols)
                 return None
         return Reason(tuple((literal, reference) for literal, reference, _, _ in parts))
 
@@ -554,7 +568,9 @@ class _Loader:
             if name in VERDICT_MEMBERS or name in table.fields:
                 self._at(owner, path, f"event {event}: add: {name} is already a member of the verdict", key=True)
             assert language is not None
-            expression = self._expression(owner, path, f"event {event}: add {name}", language, text, constants)
+            expression = self._expression(
+                owner, path, f"event {event}: add {name}", language, text, constants=constants
+            )
             if expression is not None:
                 added[name] = expression
         return added
@@ -566,10 +582,12 @@ class _Loader:
         subject: str,
         language: Language,
         text: str,
-        constants: Constants,
         *,
+        constants: Constants,
         expects: Kind | None = None,
     ) -> Expression | None:
+        if not self.broken.isdisjoint(re.findall(r"\w+", text)):
+            return None
         try:
             return language.compile(text, constants, expects=expects)
         except ExpressionError as error:
@@ -597,13 +615,13 @@ class _Loader:
         line, column = owner.positions().value(path)
         self.warnings.append(Problem(owner.name, line, column, message))
 
-    def _unknown(
-        self, owner: _File, path: tuple[str | int, ...], subject: str, what: str, got: str, known: Iterable[str]
-    ) -> None:
+    def _unknown(self, owner: _File, path: tuple[str | int, ...], subject: str, got: str, known: Iterable[str]) -> None:
+        if got in self.broken:
+            return
         names = list(known)
         close = get_close_matches(got, names, n=1)
         hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}" if names else None
-        self._at(owner, path, f"{subject}: no {what} {got!r}", hint=hint)
+        self._at(owner, path, f"{subject} {got!r}", hint=hint)
 
 
 def _explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[str, str | None]:
@@ -620,6 +638,10 @@ def _explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[st
             return f"{where}: no such key", hint
         case "missing":
             return f"{where}: is missing", None
+        case "dict_type" | "model_type":
+            return f"{where}: expected a table, got {detail['input']!r}", None
+        case "too_short":
+            return f"{where}: expected at least one item, got none", None
         case "string_pattern_mismatch":
             return f"{where}: expected a name of letters, digits and _, got {detail['input']!r}", None
         case _:

@@ -16,7 +16,7 @@ import structlog
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, flat_map_batch, output
 from bytewax.outputs import FixedPartitionedSink, Sink, StatefulSinkPartition
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from typing_extensions import override
 
 from broker.client import ProducerClient
@@ -79,13 +79,16 @@ class Outboxes:
         """
         self._config = dict(config)
         self._client = client
-        self._worker = threading.local()
+        # By thread, not in a `threading.local`: of a thread that is not Python's own, such as a worker's, one is gone
+        # after each call.
+        self._outboxes: dict[int, Outbox] = {}
 
     def mine(self) -> "Outbox":
         """The outbox of the worker that asks."""
-        outbox: Outbox | None = getattr(self._worker, "outbox", None)
+        worker = threading.get_ident()
+        outbox = self._outboxes.get(worker)
         if outbox is None:
-            outbox = self._worker.outbox = Outbox(self._client(dict(self._config)))
+            outbox = self._outboxes[worker] = Outbox(self._client(dict(self._config)))
         return outbox
 
 
@@ -107,13 +110,19 @@ class Outbox:
             self._retry(topic, [message for message in messages if "_error" in message])
 
     def write_one(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Produce one message with headers, which `produce_batch` would drop."""
+        """Produce one message with headers, which `produce_batch` would drop.
+
+        Raises:
+            DeliveryError: The client refuses it.
+        """
         self._make_room(1)
         while True:
             try:
                 self._client.produce(topic, value, key, on_delivery=self._delivered, headers=list(headers))
             except BufferError:
-                self._client.poll(0.1)
+                self._wait_for_one()
+            except KafkaException as exception:
+                raise _refusal(topic, exception.args[0]) from None
             else:
                 break
 
@@ -139,6 +148,11 @@ class Outbox:
         if len(self._client) > IN_FLIGHT:
             self._wait_for(max(IN_FLIGHT - messages, 0))
 
+    def _wait_for_one(self) -> None:
+        """Wait until there is room in the client's queue for another."""
+        self._wait_for(max(len(self._client) - 1, 0))
+        self._raise_failed()
+
     def _wait_for(self, most: int) -> None:
         """Wait until at most so many records are unconfirmed; patience begins anew with every confirmation."""
         left = len(self._client)
@@ -158,9 +172,8 @@ class Outbox:
             for message in refused:
                 error = message.pop("_error")
                 if error.code() != KafkaError._QUEUE_FULL:  # noqa: SLF001  (confluent_kafka names its own codes so)
-                    msg = f"{topic}: a record is refused: {error.str()}"
-                    raise DeliveryError(msg)
-            self._client.poll(0.1)
+                    raise _refusal(topic, error)
+            self._wait_for_one()
             self._client.produce_batch(topic, refused, on_delivery=self._delivered)
             refused = [message for message in refused if "_error" in message]
 
@@ -171,6 +184,10 @@ class Outbox:
     def _raise_failed(self) -> None:
         if self._failed:
             raise DeliveryError(self._failed[0])
+
+
+def _refusal(topic: str, error: KafkaError) -> DeliveryError:
+    return DeliveryError(f"{topic}: a record is refused: {error.str()}")
 
 
 class Lane(StatefulSinkPartition["Written | DeadLetter", None]):

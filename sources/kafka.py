@@ -9,6 +9,7 @@ partitions are not 64 clients with 64 buffers.
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from time import monotonic, sleep
 from typing import Any, Final
 from zlib import crc32
 
@@ -72,7 +73,9 @@ class KafkaSource(FixedPartitionedSource[Record, dict[str, int]]):
         self._topics = tuple(topics)
         self._stop = stop
         self._client = client
-        self._worker = threading.local()
+        # By thread, not in a `threading.local`: of a thread that is not Python's own, such as a worker's, one is gone
+        # after each call.
+        self._readers: dict[int, Reader] = {}
 
     @override
     def list_parts(self) -> list[str]:
@@ -80,9 +83,10 @@ class KafkaSource(FixedPartitionedSource[Record, dict[str, int]]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, int] | None) -> "Lane":
-        reader: Reader | None = getattr(self._worker, "reader", None)
+        worker = threading.get_ident()
+        reader = self._readers.get(worker)
         if reader is None or reader.closed:
-            reader = self._worker.reader = Reader(self._client(dict(self._config)), self._topics)
+            reader = self._readers[worker] = Reader(self._client(dict(self._config)), self._topics)
         return reader.lane(int(for_part.removeprefix("lane-")), resume_state, self._stop)
 
 
@@ -111,9 +115,7 @@ class Reader:
         start = dict(offsets or {})
         unknown = [part for part in mine if _address(part) not in start]
         if unknown:
-            for part in self._client.committed(unknown, timeout=_CLUSTER_SECONDS):
-                if part.error is not None:
-                    raise KafkaException(part.error)
+            for part in self._committed(unknown):
                 if part.offset >= 0:
                     start[_address(part)] = part.offset
         lane = Lane(self, start, pump=bool(mine) and not self._by_partition, stop=stop, asleep=not mine)
@@ -128,6 +130,23 @@ class Reader:
                 ]
             )
         return lane
+
+    def _committed(self, parts: list[TopicPartition]) -> list[TopicPartition]:
+        """The group's offsets; asked again while a young cluster still looks for the group's coordinator."""
+        deadline = monotonic() + _CLUSTER_SECONDS
+        while True:
+            try:
+                found = self._client.committed(parts, timeout=_CLUSTER_SECONDS)
+                error = next((part.error for part in found if part.error is not None), None)
+            except KafkaException as exception:
+                error = exception.args[0]
+                found = []
+            if error is None:
+                return found
+            if monotonic() > deadline:
+                msg = f"the group's committed offsets cannot be read: {error.str()}"
+                raise SourceError(msg)
+            sleep(0.2)
 
     def _count_partitions(self) -> dict[str, int]:
         known = self._client.list_topics(timeout=_CLUSTER_SECONDS).topics
@@ -274,5 +293,10 @@ _PASSING: Final = frozenset(
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._RESOLVE,  # noqa: SLF001
         KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )

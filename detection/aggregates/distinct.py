@@ -12,7 +12,7 @@ class Distinct(Aggregate):
     Exact. The work grows with the events in the window.
 
     >>> Distinct().source(Window("i", "j", "times", "values"), Kind.STR)
-    'len(set(values[i:j]))'
+    '(len(d := set(values[i:j])) - (None in d))'
     """
 
     name: ClassVar[str] = "distinct"
@@ -27,5 +27,5 @@ class Distinct(Aggregate):
         return (Column.VALUE,)
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
-        """A set of the slice."""
-        return f"len(set({window.values}[{window.start}:{window.stop}]))"
+        """A set of the slice, without the None of events from before the field was kept."""
+        return f"(len(d := set({window.values}[{window.start}:{window.stop}])) - (None in d))"

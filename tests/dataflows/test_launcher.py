@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,8 +31,12 @@ def stop(number, frame):
     note("stopped")
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
-start = open(f"{folder}/notes").read().count(f"{rank} start ") if os.path.exists(f"{folder}/notes") else 0
+def starts(rank):
+    return open(f"{folder}/notes").read().count(f"{rank} start ") if os.path.exists(f"{folder}/notes") else 0
+start = starts(rank)
 note(f"start {addresses}")
+while any(starts(other) <= start for other in range(len(addresses.split(";")))):
+    time.sleep(0.005)  # until all are up
 """
 RUN_ON = "\ntime.sleep(60)"
 
@@ -68,7 +71,7 @@ class Scene:
         )
 
         async def run() -> int:
-            asker = asyncio.create_task(self._ask_to_stop(until)) if until else None
+            asker = asyncio.create_task(ask_to_stop(until)) if until else None
             code = await asyncio.wait_for(launcher.run(), 60)
             if asker:
                 await asker
@@ -76,10 +79,15 @@ class Scene:
 
         return asyncio.run(run())
 
-    async def _ask_to_stop(self, until: Callable[[], bool]) -> None:
-        while not until():
-            await asyncio.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
+
+async def ask_to_stop(condition: Callable[[], bool]) -> None:
+    await come_true(condition)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def come_true(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  (what other processes do sets no event)
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -188,7 +196,7 @@ def test_lines_carry_their_rank_only_where_there_are_several(scene: Scene) -> No
     assert sorted(scene.said) == ["0 | hello from 0", "0 | no end", "1 | hello from 1", "1 | no end"]
 
 
-def test_processes_end_with_a_launcher_that_is_killed(tmp_path: Path, eventually: Callable[..., None]) -> None:
+def test_processes_end_with_a_launcher_that_is_killed() -> None:
     script = """
 import asyncio, os, sys
 from dataflows.launcher import Launcher
@@ -204,26 +212,14 @@ asyncio.run(launcher.run())
         child = int(launcher.stdout.readline())
         launcher.kill()
 
-    eventually(lambda: not Path(f"/proc/{child}").exists() or "(python" in _state(child) and ") Z" in _state(child))
+    asyncio.run(asyncio.wait_for(come_true(lambda: is_gone(child)), 20))
 
 
-def _state(pid: int) -> str:
+def is_gone(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
-        return "(python) Z"
-
-
-@pytest.fixture
-def eventually() -> Callable[..., None]:
-    def wait(condition: Callable[[], Any]) -> None:
-        async def poll() -> None:
-            while not condition():
-                await asyncio.sleep(0.02)
-
-        asyncio.run(asyncio.wait_for(poll(), 20))
-
-    return wait
+        return True
 
 
 def test_a_single_process_is_no_cluster() -> None:

@@ -1,0 +1,51 @@
+import json
+import signal
+import stat
+import subprocess
+import time
+
+
+def test_run_judges_until_it_is_told_to_stop_and_then_goes_on_from_there(  # noqa: PLR0917  (fixtures)
+    fraud, transfers, embedded, produce, consume_all, tmp_path
+) -> None:
+    value = b'{"source": "a", "target": "b", "amount": 900, "currency": "EUR"}'
+    for round_number in (1, 2):
+        with fraud.running("run", "--snapshot-interval", 1, "--recovery-dir", "state") as process:
+            produce(embedded, transfers("TRANSACTIONS_TOPIC"), [value] * 3)
+            consume_all(embedded, [transfers("FRAUD_TOPIC")], 3 * round_number)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=30)
+            assert process.returncode == 0, said
+
+    verdicts = consume_all(embedded, [transfers("FRAUD_TOPIC")], 6, extra_seconds=0.3)
+    origins = [json.loads(message.value())["verdict"]["origin"] for message in verdicts]
+    assert len(origins) == len(set(origins)) == 6
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+def test_no_process_is_left_when_run_is_killed(fraud, transfers, embedded, produce, consume_all) -> None:
+    produce(embedded, transfers("TRANSACTIONS_TOPIC"), [b"{}"])
+    with fraud.running("run") as process:
+        consume_all(embedded, [transfers("DEAD_LETTER_TOPIC")], 1)
+        listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout
+        process.kill()
+
+    deadline = time.monotonic() + 30
+    while any(is_alive(child) for child in listed.split()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid: str) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False).stdout
+    return state.strip()[:1] not in {"", "Z"}
+
+
+def test_a_pack_that_is_wrong_is_told_and_nothing_is_started(fraud, transfers, tmp_path) -> None:
+    (tmp_path / "x.toml").write_text("[event.x]\n")
+    fraud.environment["FRAUD_PACKS"] = "x.toml"
+
+    told = fraud("run", code=1)
+
+    assert "x.toml:1:2: event.x.topic: is missing" in told
+    assert not (tmp_path / "recovery").exists()

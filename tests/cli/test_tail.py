@@ -1,0 +1,143 @@
+import json
+import re
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from detection.pack import load
+from detection.program import Engine
+from detection.records import DeadLetter, Record
+
+PACK = Path(__file__).parents[2] / "packs" / "transfers.toml"
+EVIL = "\x1b[31mX\x1b[0m\n\u202eEUR\x9b"
+
+
+def transfer(amount: float, currency: str = "EUR") -> bytes:
+    return json.dumps({"source": "a", "target": "b", "amount": amount, "currency": currency}).encode()
+
+
+@pytest.fixture
+def judged(transfers, embedded) -> Callable[[Iterable[bytes]], None]:
+    """Writes the verdicts on these values to their topics, as the dataflow would."""
+
+    def write(values: Iterable[bytes]) -> None:
+        variables = ("TRANSACTIONS_TOPIC", "FRAUD_TOPIC", "REVIEW_TOPIC", "LEGIT_TOPIC")
+        engine = Engine(load([PACK], {variable: transfers(variable) for variable in variables}))
+        producer = Producer({"bootstrap.servers": embedded.address, "queue.buffering.max.messages": 1_000_000})
+        for offset, value in enumerate(values):
+            record = Record(transfers("TRANSACTIONS_TOPIC"), 0, offset, 1_700_000_000_000, b"key", value)
+            verdict = engine.judge(record)
+            if isinstance(verdict, DeadLetter):
+                producer.produce(transfers("DEAD_LETTER_TOPIC"), value, b"key", headers=verdict.headers())
+            else:
+                producer.produce(verdict.topic, verdict.value, verdict.key)
+        assert producer.flush(30) == 0
+
+    return write
+
+
+def test_each_verdict_and_dead_letter_is_a_line_with_its_decision_in_words(fraud, transfers, judged) -> None:
+    judged([transfer(900), transfer(899.99), b"{"])
+
+    lines = sorted(line.split(maxsplit=4) for line in fraud("tail", "--from-beginning", "--count", 3).splitlines())
+
+    topic = transfers("TRANSACTIONS_TOPIC")
+    shown = {word: rest for _, word, *rest in lines}
+    assert shown["FRAUD"] == [topic, "key", "Transfer of 900 EUR"]
+    assert shown["LEGIT"] == [topic, "key"]
+    assert shown["DEAD"][:2] == [topic, "key"]
+    assert len(shown["DEAD"][2]) > 10
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}Z", line[0]) for line in lines)
+
+
+@pytest.mark.parametrize(("decision", "words"), [("fraud", {"FRAUD"}), ("dead", {"DEAD"}), ("legit", {"LEGIT"})])
+def test_only_the_decisions_asked_for_are_shown(decision: str, words: set[str], fraud, judged) -> None:
+    judged([transfer(900), transfer(1), b"{"] * 2)
+
+    told = fraud("tail", "--from-beginning", "--decision", decision, "--count", 2)
+
+    assert {line.split()[1] for line in told.splitlines()} == words
+
+
+def test_an_event_cannot_send_commands_to_the_terminal_nor_write_lines_of_its_own(fraud, judged) -> None:
+    fraud.environment["FORCE_COLOR"] = "1"
+    judged([transfer(900, EVIL)])
+
+    told = fraud("tail", "--from-beginning", "--count", 1)
+
+    assert "Transfer of 900 X��EUR�" in told
+    assert "\x1b[31mX" not in told
+    assert not {"\u202e", "\x9b"} & set(told)
+    assert told.count("\n") == 1
+
+
+def test_no_color_is_obeyed(fraud, judged) -> None:
+    judged([transfer(900)])
+    fraud.environment["FORCE_COLOR"] = "1"
+    assert "\x1b[" in fraud("tail", "--from-beginning", "--count", 1)
+
+    fraud.environment["NO_COLOR"] = "1"
+    assert not re.search(r"\x1b\[[\d;]*3\d", fraud("tail", "--from-beginning", "--count", 1))
+
+
+def test_json_is_the_verdict_itself_on_one_line(fraud, judged) -> None:
+    judged([b'{\n "source": "a", "target": "b",\n "amount": 900.10, "currency": "\x7f\xc2\x9b"}'])
+
+    (line,) = fraud("tail", "--from-beginning", "--json", "--count", 1).splitlines()
+
+    assert line.startswith('{"source":"a","target":"b","amount":900.10,"currency":"\\u007f\\u009b","fraudulent":true,')
+    assert json.loads(line)["currency"] == "\x7f\x9b"
+
+
+def test_a_dead_letter_as_json_has_its_error_and_its_value(fraud, transfers, judged) -> None:
+    judged([b"\xff{"])
+
+    (line,) = fraud("tail", "--from-beginning", "--json", "--count", 1).splitlines()
+
+    letter = json.loads(line)
+    assert (letter["decision"], letter["topic"]) == ("dead", transfers("TRANSACTIONS_TOPIC"))
+    assert letter["value"] == "\\xff{"
+    assert letter["error"]
+
+
+def test_what_somebody_else_wrote_into_an_output_topic_is_shown_and_stops_nothing(
+    fraud, transfers, embedded, produce
+) -> None:
+    produce(embedded, transfers("FRAUD_TOPIC"), [b"hello", b"[]", None])
+
+    told = fraud("tail", "--from-beginning", "--count", 3)
+
+    assert [line.split()[1] for line in told.splitlines()] == ["OTHER"] * 3
+
+
+def test_only_what_is_new_is_shown_without_being_asked_for_more(fraud, judged) -> None:
+    judged([transfer(901)] * 5)
+    with fraud.running("tail", "--count", 1) as process:
+        # It does not say when it has begun to read: what it is to see comes again and again.
+        while process.poll() is None:
+            judged([transfer(902)])
+
+        assert "Transfer of 902 EUR" in process.stdout.read()
+
+
+def test_a_closed_pipe_ends_it_without_a_word(fraud, judged) -> None:
+    judged([transfer(900)] * 3_000)
+    with fraud.running("tail", "--from-beginning") as process:
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+
+
+def test_an_interrupt_ends_it_with_0(fraud, judged) -> None:
+    judged([transfer(900)])
+    with fraud.running("tail", "--from-beginning") as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""

@@ -1,0 +1,91 @@
+import json
+from collections import Counter
+from weakref import WeakSet
+
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+
+from dataflows.metrics import METRICS, ProgramCollector, watch
+from detection.program import Program
+from tests.dataflows.examples import ENTRIES, Outputs, run, traffic, wide
+
+
+@pytest.fixture(autouse=True)
+def only_ours(monkeypatch) -> None:
+    """The programs of other tests are not ours."""
+    monkeypatch.setattr("dataflows.metrics._programs", WeakSet())
+
+
+def samples() -> Counter[tuple[str, ...]]:
+    """What the collector says: name and label values, where it is not 0."""
+    return Counter(
+        {
+            (sample.name, *sample.labels.values()): int(sample.value)
+            for metric in ProgramCollector().collect()
+            for sample in metric.samples
+            if sample.value
+        }
+    )
+
+
+def counted(outputs: Outputs) -> Counter[tuple[str, ...]]:
+    """The same, counted in the verdicts themselves."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for verdict in outputs.fraud + outputs.review + outputs.legit:
+        value = json.loads(verdict.value)["verdict"]
+        event = verdict.topic.partition(".")[0].removesuffix("s")
+        counts["fraud_verdicts_total", event, value["decision"]] += 1
+        counts["fraud_late_events_total", event] += value["late"]
+        for rule in value["rules"]:
+            counts["fraud_rule_hits_total", event, rule["id"]] += 1
+        if event == "payment" and json.loads(verdict.value).get("device") is None:
+            counts["fraud_rule_unknowns_total", event, "shared_device"] += 1
+    for letter in outputs.dead_letters:
+        counts["fraud_dead_letters_total", letter.record.topic] += 1
+    return +counts
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_the_counters_say_what_the_verdicts_say(entry: str, monkeypatch) -> None:
+    kept = []  # programs are watched as long as they live
+    monkeypatch.setattr("dataflows.fraud.watch", lambda program: (kept.append(program), watch(program)))
+
+    outputs = run(wide(), traffic(600), entry=entry)
+
+    assert samples() == counted(outputs)
+    assert {name for name, *_ in samples()} == {f"{name}_total" for name in METRICS}
+
+
+def test_all_counters_are_there_before_the_first_event() -> None:
+    program = Program(wide())
+    watch(program)
+
+    found = {metric.name: [sample.labels for sample in metric.samples] for metric in ProgramCollector().collect()}
+
+    assert set(found) == set(METRICS)
+    assert {"event": "ping", "decision": "review"} in found["fraud_verdicts"]
+    assert {"topic": "payments"} in found["fraud_dead_letters"]
+    assert {"event": "payment", "rule": "habit"} in found["fraud_rule_hits"]
+
+
+def test_labels_and_meanings_are_those_of_the_table() -> None:
+    program = Program(wide())
+    watch(program)
+
+    for metric in ProgramCollector().collect():
+        meaning, labels = METRICS[metric.name]
+        assert metric.documentation == meaning
+        assert all(tuple(sample.labels) == labels for sample in metric.samples)
+
+
+def test_a_program_that_is_gone_is_no_longer_counted() -> None:
+    watch(Program(wide()))
+
+    assert not samples()
+
+
+def test_they_are_in_the_registry_that_is_served() -> None:
+    program = Program(wide())
+    watch(program)
+
+    assert b'fraud_verdicts_total{decision="block",event="payment"} 0.0' in generate_latest(REGISTRY)

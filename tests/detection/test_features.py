@@ -1,0 +1,552 @@
+"""Windows over histories: what a feature says is what counting the whole past from scratch says."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from math import isclose
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from detection.errors import StateError
+from detection.features import GroupState
+from detection.pack import Pack, parse
+from detection.program import Decoder, Engine, Program
+from detection.records import DeadLetter, Record, Verdict
+
+SECOND = 1_000_000
+LATENESS = 5
+EVENT = """
+[event.pay]
+topic = "pays"
+time = "at"
+fields = { user = "str", shop = "str?", n = "int", x = "float", m = "money", tag = "str?", flag = "bool" }
+"""
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A feature as the naive recomputation sees it."""
+
+    name: str
+    key: Key
+    fn: str
+    of: str | None
+    seconds: int
+
+    @property
+    def log(self) -> tuple[Key, str | None]:
+        return self.key, self.of if self.of == "tag" else None
+
+    @property
+    def toml(self) -> str:
+        of = f'of = "{self.of}"\n' if self.of else ""
+        return (
+            f'[feature.{self.name}]\non = "pay"\nkey = {json.dumps(self.key)}\nfn = "{self.fn}"\n{of}'
+            f'window = "{self.seconds}s"\n'
+        )
+
+
+SPECS = [
+    Spec("count_short", ("user",), "count", None, 2),
+    Spec("count_long", ("user",), "count", None, 7),
+    Spec("sum_n", ("user",), "sum", "n", 3),
+    Spec("sum_m", ("user",), "sum", "m", 7),
+    Spec("sum_x", ("user",), "sum", "x", 3),
+    Spec("last_n", ("user",), "previous", "n", 3),
+    Spec("last_flag", ("user",), "previous", "flag", 7),
+    Spec("gap", ("user",), "gap", None, 4),
+    Spec("kinds_n", ("user",), "distinct", "n", 4),
+    Spec("kinds_tag", ("user",), "distinct", "tag", 4),
+    Spec("last_tag", ("user",), "previous", "tag", 2),
+    Spec("count_pair", ("user", "shop"), "count", None, 5),
+    Spec("sum_pair", ("user", "shop"), "sum", "n", 5),
+    Spec("count_shop", ("shop",), "count", None, 6),
+    Spec("sum_shop", ("shop", "flag"), "sum", "m", 3),
+    Spec("count_number", ("n", "user"), "count", None, 3),
+]
+
+
+def pack_of(specs: Iterable[Spec], head: str = f'lateness = "{LATENESS}s"\n{EVENT}') -> Pack:
+    specs = list(specs)
+    reads = " ".join(f"{{{spec.name}}}" for spec in specs)
+    rule = f'[rule.all]\non = "pay"\nwhen = "true"\nreason = "{reads}"\nscore = 1\noutcome = "review"\n'
+    return parse({"x.toml": head + "".join(spec.toml for spec in specs) + rule})
+
+
+PACK = pack_of(SPECS)
+Pay = dict[str, Any]
+
+
+def record(pay: Pay, offset: int) -> Record:
+    members = {name: value for name, value in pay.items() if name not in {"partition", "m"} and value is not None}
+    members["at"] = pay["at"] // 1000
+    value = json.dumps({**members, "m": f"{Decimal(pay['m']).scaleb(-6):f}"}).encode()
+    return Record("pays", pay["partition"], offset, -1, None, value)
+
+
+# --- the naive recomputation -------------------------------------------------------------------------------------
+
+
+def told(verdict: Verdict | DeadLetter) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values and evidence, as the verdict tells them."""
+    assert isinstance(verdict, Verdict), verdict
+    answer = json.loads(verdict.value)["verdict"]
+    return answer["rules"][0]["values"], answer["evidence"]
+
+
+def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    longest = {spec.log: max(other.seconds for other in specs if other.log == spec.log) for spec in specs}
+    answers = []
+    for number, pay in enumerate(pays):
+        watermark = max(other["at"] for other in pays[: number + 1] if other["partition"] == pay["partition"])
+        values, evidence = {}, {}
+        for spec in specs:
+            needed = (*spec.key, *([spec.of] if spec.of else []))
+            keep = watermark - (longest[spec.log] + LATENESS) * SECOND
+            window = sorted(
+                (
+                    (other["at"], at)
+                    for at, other in enumerate(pays[: number + 1])
+                    if all(other[name] is not None for name in needed)
+                    and all(other[name] == pay[name] for name in spec.key)
+                    and max(pay["at"] - spec.seconds * SECOND, keep) < other["at"] <= pay["at"]
+                ),
+            )
+            window = window or [(pay["at"], number)]
+            if any(pay[name] is None for name in needed):
+                window = []
+            values[spec.name] = value_of(spec, [pays[at] for _, at in window])
+            origins = [f"pays/{pays[at]['partition']}/{at}" for _, at in window]
+            evidence[spec.name] = {"total": len(window), "newest": origins[-20:]}
+        answers.append((values, evidence))
+    return answers
+
+
+def value_of(spec: Spec, window: Sequence[Pay]) -> Any:
+    if not window:
+        return None
+    values = [pay[spec.of] for pay in window] if spec.of else []
+    match spec.fn:
+        case "count":
+            return len(window)
+        case "sum":
+            return sum(values)
+        case "distinct":
+            return len(set(values))
+        case "previous":
+            return values[-2] if len(values) > 1 else None
+        case _:
+            return (window[-1]["at"] - window[-2]["at"]) / SECOND if len(window) > 1 else None
+
+
+def assert_same(specs: Sequence[Spec], verdicts: Sequence[Verdict | DeadLetter], pays: Sequence[Pay]) -> None:
+    expected = naive(specs, pays)
+    for verdict, (values, evidence) in zip(verdicts, expected, strict=True):
+        got, got_evidence = told(verdict)
+        assert got_evidence == evidence
+        for spec in specs:
+            value = values[spec.name]
+            if spec.of == "m" and value is not None:
+                got[spec.name] = round(Decimal(str(got[spec.name])).scaleb(6))
+            same = isclose(got[spec.name], value, abs_tol=1e-9) if spec.of == "x" else got[spec.name] == value
+            assert same, (spec.name, got[spec.name], value)
+
+
+# --- streams -----------------------------------------------------------------------------------------------------
+
+ticks = st.integers(0, 8)  # half seconds: equal times and windows that end exactly at an event are common
+pay_fields = {
+    "user": st.sampled_from(["a", "b"]),
+    "shop": st.sampled_from([None, "s", "t"]),
+    "n": st.sampled_from([0, 1, -3, 2**63 - 1]),
+    "x": st.sampled_from([0.1, -0.3, 1e9, 1e-9]),
+    "m": st.sampled_from([0, 1, 99_990_000, -5]),
+    "tag": st.sampled_from([None, "red", "blue"]),
+    "flag": st.booleans(),
+    "partition": st.integers(0, 2),
+}
+
+
+@st.composite
+def streams(draw: st.DrawFn, *, lateness: int, partitions: int) -> list[Pay]:
+    """Events at most `lateness` half seconds behind the newest of all partitions."""
+    newest = 1_000_000 * SECOND
+    pays: list[Pay] = []
+    for late, step, fields in draw(
+        st.lists(st.tuples(st.integers(0, lateness), ticks, st.fixed_dictionaries(pay_fields)), max_size=25)
+    ):
+        newest += (step if late == 0 else 0) * SECOND // 2
+        pays.append({**fields, "at": newest - late * SECOND // 2, "partition": fields["partition"] % partitions})
+    return pays
+
+
+in_time = streams(lateness=2 * LATENESS, partitions=3)
+too_late = streams(lateness=60, partitions=1)
+quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def judged(pack: Pack, records: Iterable[Record]) -> list[Verdict | DeadLetter]:
+    engine = Engine(pack)
+    return [engine.judge(record) for record in records]
+
+
+def records_of(pays: Iterable[Pay]) -> list[Record]:
+    return [record(pay, offset) for offset, pay in enumerate(pays)]
+
+
+@quick
+@given(in_time)
+def test_features_of_several_partitions_in_disorder_equal_recomputing_them(pays: list[Pay]) -> None:
+    assert_same(SPECS, judged(PACK, records_of(pays)), pays)
+
+
+@quick
+@given(too_late)
+def test_a_late_event_sees_what_is_left_and_at_least_itself(pays: list[Pay]) -> None:
+    assert_same(SPECS, judged(PACK, records_of(pays)), pays)
+
+
+def batched(
+    pack: Pack, records: Sequence[Record], cuts: Sequence[int], snapshots: Sequence[bool], *, evict: bool
+) -> list[Verdict | DeadLetter]:
+    """As the dataflow does it: each step takes a whole batch, and only then is the batch judged."""
+    program = Program(pack)
+    decoder = Decoder(program)
+    states = [GroupState(step) for step in program.steps]
+    verdicts: list[Verdict | DeadLetter] = []
+    bounds = [0, *sorted(cut % (len(records) + 1) for cut in cuts), len(records)]
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        events = decoder.decode(records[start:stop])
+        computed: dict[int, tuple[Any, ...]] = {}
+        for state in states:
+            for event, features in state.update(events):  # type: ignore[arg-type]
+                computed[id(event)] = (*computed.get(id(event), ()), *features)
+        for event in events:
+            assert not isinstance(event, DeadLetter)
+            event.features = computed.get(id(event), event.features)
+            verdicts.append(program.judges[event.kind].judge(event))
+        if snapshots and snapshots[number % len(snapshots)]:
+            states = [
+                GroupState.restore(step, state.snapshot()) for step, state in zip(program.steps, states, strict=True)
+            ]
+            decoder = Decoder(program, decoder.watermarks())
+        if evict:
+            for state in states:
+                state.evict()
+    return verdicts
+
+
+SINGLE_STEP = pack_of([spec for spec in SPECS if spec.key[0] == "user"])
+
+
+@quick
+@given(
+    pays=too_late | in_time,
+    pack=st.sampled_from([PACK, SINGLE_STEP]),
+    cuts=st.lists(st.integers(0, 25), max_size=6),
+    snapshots=st.lists(st.booleans(), max_size=3),
+    evict=st.booleans(),
+)
+def test_the_same_records_give_the_same_bytes_whatever_the_batches_snapshots_and_evictions(
+    pays: list[Pay], pack: Pack, cuts: list[int], snapshots: list[bool], *, evict: bool
+) -> None:
+    records = records_of(pays)
+
+    assert batched(pack, records, cuts, snapshots, evict=evict) == judged(pack, records)
+
+
+@quick
+@given(too_late, st.sets(st.integers(0, 25)))
+def test_an_engine_goes_on_from_its_snapshot_as_if_nothing_had_happened(pays: list[Pay], stops: set[int]) -> None:
+    engine = Engine(PACK)
+    verdicts = []
+    for number, item in enumerate(records_of(pays)):
+        if number in stops:
+            snapshot = engine.snapshot()
+            engine = Engine(PACK)
+            engine.restore(snapshot)
+        verdicts.append(engine.judge(item))
+
+    assert verdicts == judged(PACK, records_of(pays))
+
+
+# --- the edges of a window ---------------------------------------------------------------------------------------
+
+PLAIN: Pay = {"user": "a", "shop": "s", "n": 1, "x": 0.5, "m": 1, "tag": "red", "flag": True, "partition": 0}
+START = 1_000_000 * SECOND
+
+
+def pays_at(*seconds: float, **fields: Any) -> list[Pay]:
+    return [PLAIN | fields | {"at": START + round(second * SECOND)} for second in seconds]
+
+
+def values(pack: Pack, name: str, pays: Iterable[Pay]) -> list[Any]:
+    return [told(verdict)[0][name] for verdict in judged(pack, records_of(pays))]
+
+
+def test_a_window_begins_behind_its_length_and_ends_with_the_event_itself() -> None:
+    assert values(PACK, "count_short", pays_at(0, 1.999, 2, 3.999)) == [1, 2, 2, 3 - 1]
+    assert values(PACK, "count_short", pays_at(0, 2)) == [1, 1]
+    assert values(PACK, "count_short", pays_at(0, 0, 0)) == [1, 2, 3]
+
+
+def test_an_event_does_not_see_those_behind_it_in_time() -> None:
+    assert values(PACK, "count_short", pays_at(1, 0, 0.5, 1)) == [1, 1, 2, 4]
+
+
+def test_of_equal_times_the_one_that_came_first_is_before() -> None:
+    pays = [pay | {"n": number} for number, pay in enumerate(pays_at(1, 1, 0, 1))]
+    assert values(PACK, "last_n", pays) == [None, 0, None, 1]
+
+
+def test_an_entry_is_invisible_from_the_longest_window_and_the_lateness_on() -> None:
+    # count_long has the longest window over this log, 7 s, so an entry of second 0 is gone when the watermark is at 12.
+    assert values(PACK, "count_long", pays_at(0, 11.999, 6.999)) == [1, 1, 2]
+    assert values(PACK, "count_long", pays_at(0, 12, 6.999)) == [1, 1, 1]
+    assert values(PACK, "count_long", pays_at(0.001, 12, 6.999)) == [1, 1, 2]
+
+
+def test_a_late_event_that_the_log_does_not_keep_sees_itself_alone() -> None:
+    assert values(PACK, "count_long", pays_at(0, 100, 0, 0)) == [1, 1, 1, 1]
+    assert values(PACK, "sum_n", pays_at(0, 100, 0, 0, n=5)) == [5, 5, 5, 5]
+    (*_, last) = judged(PACK, records_of(pays_at(0, 100, 0)))
+    assert told(last)[1]["count_long"] == {"total": 1, "newest": ["pays/0/2"]}
+
+
+def test_evidence_is_the_twenty_newest_by_time_and_their_number() -> None:
+    pays = pays_at(*[1] * 25, 0)
+    *_, newest, oldest = judged(PACK, records_of(pays))
+    assert told(newest)[1]["count_long"] == {"total": 25, "newest": [f"pays/0/{offset}" for offset in range(5, 25)]}
+    assert told(oldest)[1]["count_long"] == {"total": 1, "newest": ["pays/0/25"]}
+
+
+def test_the_largest_partition_and_offset_keep_their_origin() -> None:
+    engine = Engine(PACK)
+    item = msgspec.structs.replace(record(pays_at(0, partition=32_767)[0], 0), offset=2**48 - 1)
+    for _ in range(2):
+        verdict = engine.judge(item)
+        engine.restore(engine.snapshot())
+    assert told(verdict)[1]["count_long"]["newest"] == [f"pays/32767/{2**48 - 1}"] * 2
+
+
+# --- keys --------------------------------------------------------------------------------------------------------
+
+texts = st.text(st.sampled_from('\0a"[],\\'), max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.tuples(texts, texts), st.tuples(texts, texts))
+@example(("a\0", "b"), ("a", "\0b"))
+@example(("", "\0"), ("\0", ""))
+@example(("", '\0["\\u0000","\\u0000"]'), ("\0", "\0"))
+def test_different_pairs_of_keys_never_share_a_window(first: tuple[str, str], second: tuple[str, str]) -> None:
+    pays = [
+        pay | {"user": user, "shop": shop} for pay, (user, shop) in zip(pays_at(0, 0), (first, second), strict=True)
+    ]
+    assert values(PACK, "count_pair", pays) == [1, 2 if first == second else 1]
+
+
+def test_numbers_and_booleans_are_keys_too() -> None:
+    pays = [
+        pay | {"n": n, "flag": flag}
+        for pay, n, flag in zip(pays_at(0, 0, 0, 0), (1, 11, 1, 1), (True, True, False, True), strict=True)
+    ]
+    assert values(PACK, "count_number", pays) == [1, 1, 2, 3]
+    assert values(PACK, "sum_shop", [pay | {"m": 1_000_000} for pay in pays]) == [1, 2, 1, 3]
+
+
+def test_an_event_without_key_or_field_has_no_value_and_leaves_no_trace() -> None:
+    pays = [
+        pay | {"shop": shop, "tag": tag}
+        for pay, shop, tag in zip(pays_at(0, 0, 0), ("s", None, "s"), ("red", None, "blue"), strict=True)
+    ]
+    assert values(PACK, "count_pair", pays) == [1, None, 2]
+    assert values(PACK, "kinds_tag", pays) == [1, None, 2]
+    assert values(PACK, "last_tag", pays) == [None, None, "red"]
+    assert values(PACK, "count_long", pays) == [1, 2, 3]
+
+
+# --- state -------------------------------------------------------------------------------------------------------
+
+
+def state_of(pack: Pack, pays: Iterable[Pay]) -> tuple[Program, GroupState]:
+    """The state of the first step after these events."""
+    program = Program(pack)
+    state = GroupState(program.steps[0])
+    state.update(Decoder(program).decode(records_of(pays)))  # type: ignore[arg-type]
+    return program, state
+
+
+def test_expired_keys_leave_memory_and_snapshot() -> None:
+    many = [pay | {"user": f"user {number}"} for number, pay in enumerate(pays_at(*[0] * 1000))]
+    program, state = state_of(SINGLE_STEP, many)
+    assert state.sizes() == {"pay/user": 1000, "pay/user/has:tag": 1000, "pay/user,shop": 1000}
+    full = len(state.snapshot())
+
+    decoder = Decoder(program)
+    last = record(pays_at(12)[0], 1000)
+    (event,) = decoder.decode([last])
+    state.update([event])  # type: ignore[list-item]
+    state.evict()
+
+    assert state.sizes() == {"pay/user": 1, "pay/user/has:tag": 1, "pay/user,shop": 1}
+    assert len(state.snapshot()) < full / 100
+
+
+def test_a_key_is_evicted_not_a_microsecond_too_early() -> None:
+    for second, left in ((11.999, 2), (12, 1)):
+        _, state = state_of(pack_of(SPECS[:2]), [*pays_at(0, user="old"), *pays_at(second, user="new")])
+        state.evict()
+        assert state.sizes() == {"pay/user": left}
+
+
+def test_after_a_late_event_alone_nothing_is_left() -> None:
+    program, state = state_of(pack_of(SPECS[:2]), [*pays_at(100, user="b"), *pays_at(0, user="a")])
+    assert state.sizes() == {"pay/user": 1}
+    assert program.steps[0].logs[0].retention == 12 * SECOND
+
+
+def test_at_the_latest_every_fourth_snapshot_evicts() -> None:
+    _, state = state_of(pack_of(SPECS[:2]), [*pays_at(0, user="old"), *pays_at(100, user="new")])
+    for _ in range(4):
+        state.snapshot()
+    assert state.sizes() == {"pay/user": 1}
+
+
+def test_a_busy_key_forgets_what_left_its_windows() -> None:
+    _, state = state_of(pack_of(SPECS[:5]), pays_at(*[number / 10 for number in range(5_000)]))
+    (history,) = msgspec.msgpack.decode(state.snapshot())["logs"]["pay/user"]["keys"].values()
+    assert max(len(column) for column in history) <= 2 * 120 + 2  # 12 s are 120 events
+
+
+def test_sums_beyond_64_bits_survive_a_snapshot() -> None:
+    pays = pays_at(*[0] * 6, n=2**63 - 1)
+    engine = Engine(PACK)
+    sums = []
+    for item in records_of(pays):
+        sums.append(told(engine.judge(item))[0]["sum_n"])
+        engine.restore(engine.snapshot())
+    assert sums == [(2**63 - 1) * count for count in range(1, 7)]
+
+
+def test_running_sums_stay_small_on_a_key_that_never_rests() -> None:
+    _, state = state_of(pack_of(SPECS[:3]), pays_at(*range(0, 400, 2), n=2**60))
+    (history,) = msgspec.msgpack.decode(state.snapshot())["logs"]["pay/user"]["keys"].values()
+    assert all(type(total) is int for total in history[2]), "the sums were written as text"
+
+
+def continued(before: Pack, after: Pack, first: Iterable[Pay], then: Iterable[Pay]) -> list[dict[str, Any]]:
+    """The values under a changed pack, of the events after the change; both packs have one step."""
+    pays, rest = list(first), list(then)
+    _, state = state_of(before, pays)
+    program = Program(after)
+    restored = GroupState.restore(program.steps[0], state.snapshot())
+    decoder = Decoder(program, {"pays": {0: max(pay["at"] for pay in pays)}})
+    events = decoder.decode(records_of([*pays, *rest])[len(pays) :])
+    restored.update(events)  # type: ignore[arg-type]
+    again = GroupState.restore(program.steps[0], restored.snapshot())
+    assert again.snapshot() == restored.snapshot()
+    return [told(program.judges[event.kind].judge(event))[0] for event in events]  # type: ignore[union-attr]
+
+
+def spec(name: str, fn: str, of: str | None = None, seconds: int = 7, key: Key = ("user",)) -> Spec:
+    return Spec(name, key, fn, of, seconds)
+
+
+def test_a_changed_pack_keeps_the_history_of_unchanged_features() -> None:
+    before = pack_of(
+        [spec("total", "sum", "n"), spec("last", "previous", "tag"), spec("pair", "count", key=("user", "shop"))]
+    )
+    after = pack_of([spec("renamed", "sum", "n"), spec("added", "count", seconds=3), spec("last", "previous", "tag")])
+
+    assert continued(before, after, pays_at(0, 1, n=5), pays_at(2, n=7)) == [{"renamed": 17, "added": 3, "last": "red"}]
+
+
+def test_a_removed_log_is_dropped_and_a_new_one_starts_empty() -> None:
+    before, after = pack_of([spec("pair", "count", key=("user", "shop"))]), pack_of([spec("alone", "count")])
+
+    assert continued(before, after, pays_at(0, 1), pays_at(2)) == [{"alone": 1}]
+
+
+def test_a_column_new_to_a_log_starts_unknown_or_at_zero() -> None:
+    before = pack_of([spec("count", "count")])
+    after = pack_of(
+        [
+            *(spec("count", "count"), spec("sum_n", "sum", "n"), spec("sum_x", "sum", "x")),
+            *(spec("last", "previous", "n"), spec("kinds", "distinct", "flag")),
+        ]
+    )
+
+    first, second = continued(before, after, pays_at(0, 1), pays_at(2, 3, n=5, x=0.25))
+
+    assert first == {"count": 3, "sum_n": 5, "sum_x": 0.25, "last": None, "kinds": 1}
+    assert second == {"count": 4, "sum_n": 10, "sum_x": 0.5, "last": 5, "kinds": 1}
+
+
+def test_a_field_of_another_kind_starts_anew() -> None:
+    before = pack_of([spec("count", "count"), spec("last", "previous", "n"), spec("sum", "sum", "n")])
+    after = pack_of(
+        [spec("count", "count"), spec("last", "previous", "n"), spec("sum", "sum", "n")],
+        f'lateness = "{LATENESS}s"\n' + EVENT.replace('n = "int"', 'n = "money"'),
+    )
+
+    assert continued(before, after, pays_at(0, 1), pays_at(2, n=5)) == [{"count": 3, "last": None, "sum": 5}]
+
+
+def test_columns_may_change_their_order_and_go() -> None:
+    before = pack_of([spec("last", "previous", "n"), spec("sum", "sum", "m"), spec("kinds", "distinct", "flag")])
+    after = pack_of([spec("sum", "sum", "m"), spec("last", "previous", "n")])
+
+    assert continued(before, after, pays_at(0, n=3, m=10_000_000), pays_at(2, m=500_000)) == [{"sum": 10.5, "last": 3}]
+
+
+def test_sums_beyond_64_bits_survive_a_changed_pack() -> None:
+    before = pack_of([spec("sum", "sum", "n")])
+    after = pack_of([spec("last", "previous", "flag"), spec("sum", "sum", "n")])
+
+    (found,) = continued(before, after, pays_at(0, 0, 0, 0, n=2**63 - 1), pays_at(1, n=1))
+
+    assert found == {"last": None, "sum": 4 * (2**63 - 1) + 1}
+
+
+def test_a_snapshot_tells_its_step_and_is_refused_by_another() -> None:
+    _, state = state_of(pack_of([spec("count", "count")]), pays_at(0))
+    other = Program(pack_of([spec("count", "count", key=("shop",))])).steps[0]
+
+    assert GroupState.step_of(state.snapshot()) == "user"
+    with pytest.raises(StateError, match="expected step shop, got 'user'"):
+        GroupState.restore(other, state.snapshot())
+
+
+def test_a_snapshot_of_another_format_is_refused() -> None:
+    program, state = state_of(pack_of([spec("count", "count")]), pays_at(0))
+    later = msgspec.msgpack.encode(msgspec.msgpack.decode(state.snapshot()) | {"format": 2})
+
+    with pytest.raises(StateError, match="state of step user: expected format 1, got 2"):
+        GroupState.restore(program.steps[0], later)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60))
+@example(b"")
+@example(b"\x91" * 100_000)
+@example(b"\x81\xa1\xff\x01")
+@example(msgspec.msgpack.encode({"format": 1, "step": "user", "logs": {"pay/user": {"columns": ["x"], "kinds": []}}}))
+@example(msgspec.msgpack.encode({"format": 1, "step": "user", "logs": 5}))
+def test_garbage_is_no_state(snapshot: bytes) -> None:
+    program = Program(pack_of([spec("count", "count")]))
+    with pytest.raises(StateError, match=r"^state"):
+        GroupState.restore(program.steps[0], snapshot)
+
+
+@pytest.mark.parametrize("snapshot", [b"", b"\x91" * 100_000, b"\x81\xa1\xff\x01", b"\x01", b"\x80", b"\xa1a"])
+def test_garbage_has_no_step(snapshot: bytes) -> None:
+    with pytest.raises(StateError, match=r"^state: cannot be read"):
+        GroupState.step_of(snapshot)

@@ -1,0 +1,167 @@
+"""The packs, verdicts and dead letters in the documents are what the engine makes of them."""
+
+import json
+import tomllib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from detection.aggregates import AGGREGATES
+from detection.check import run_tests
+from detection.codec import DEEPEST
+from detection.errors import PackError
+from detection.kinds import Kind
+from detection.pack import load, parse
+from detection.packfile import CaseTable, EventTable, FeatureTable, PackTable, RuleTable, Table
+from detection.program import Engine
+from detection.records import DeadLetter, Record, Verdict
+
+NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
+DOCUMENT = "docs/packs.md"
+
+
+def test_a_pack_passes_its_own_tests_and_has_some(pack_text: str) -> None:
+    pack = parse({"docs.toml": pack_text})
+
+    assert run_tests(pack, {"docs.toml": pack_text}) == []
+    assert pack.warnings == ()
+    rules = [rule for event in pack.events for rule in event.rules]
+    assert [rule.name for rule in rules if not rule.tests] == []
+
+
+def test_every_aggregate_has_an_example_that_fires(blocks: list[Any]) -> None:
+    shown = set()
+    for block in blocks:
+        if block.document == DOCUMENT and block.info in {"toml", "toml part"}:
+            data = tomllib.loads(block.text)
+            fires = [case["fires"] for rule in data["rule"].values() for case in rule["test"]]
+            if any(map(any, fires)):
+                shown |= {feature["fn"] for feature in data["feature"].values()}
+
+    assert shown == set(AGGREGATES)
+
+
+def test_the_wrong_pack_gets_the_errors_shown_with_it(blocks: list[Any]) -> None:
+    place = next(number for number, block in enumerate(blocks) if block.info == "toml wrong")
+    wrong, told = blocks[place : place + 2]
+
+    with pytest.raises(PackError) as raised:
+        parse({"mine.toml": wrong.text})
+
+    assert f"{raised.value}\n" == told.text
+
+
+def test_the_verdict_shown_is_the_one_the_engine_gives(blocks: list[Any], root: Any) -> None:
+    (records,) = [block.text.splitlines() for block in blocks if block.info == "json lines"]
+    (shown,) = [block.text for block in blocks if block.info == "json verdict"]
+    engine = Engine(load([root / "packs" / "clicks.toml"]))
+
+    answers = [
+        engine.judge(Record("clicks", 0, offset, NOON, b"s-81", value.encode())) for offset, value in enumerate(records)
+    ]
+
+    assert [type(answer) for answer in answers] == [Verdict] * 3
+    assert [answer.topic for answer in answers] == ["clicks.legit", "clicks.legit", "clicks.fraud"]
+    got = answers[-1].value
+    assert json.loads(shown, object_pairs_hook=list) == json.loads(got, object_pairs_hook=list), got.decode()
+
+
+def test_every_member_of_a_verdict_is_in_the_table(table: Callable[[str, str], list[list[str]]]) -> None:
+    text = """
+event.e = { topic = "t", fields = { a = "int" } }
+rule.live = { on = "e", when = "a > 0", reason = "", score = 1, outcome = "block" }
+rule.shadow = { on = "e", when = "a > 0", reason = "", score = 1, outcome = "block", mode = "shadow" }
+"""
+    answer = Engine(parse({"p.toml": text})).judge(Record("t", 0, 0, NOON, None, b'{"a": 1, "reason": 1}'))
+    assert isinstance(answer, Verdict)
+
+    documented = {name.strip("`") for name, _ in table(DOCUMENT, "## The verdict")}
+
+    assert documented == set(_members(json.loads(answer.value))) - {"a"}
+
+
+def _members(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, member in value.items():
+        if prefix + name != "verdict":
+            yield prefix + name
+        if prefix + name == "verdict":
+            yield from _members(member, "verdict.")
+        if prefix + name == "verdict.rules":
+            for hit in member:
+                yield from (f"verdict.rules[].{part}" for part in hit)
+
+
+def test_the_dead_letters_shown_are_those_the_engine_makes(tables: Callable[[str, str], list[list[list[str]]]]) -> None:
+    headers, values = tables(DOCUMENT, "## Dead letters")
+    text = 'event.e = { topic = "t", time = "at", fields = { user = "str", amount = "money", items = "int" } }'
+    engine = Engine(parse({"p.toml": text}))
+
+    for shown, error in values:
+        value = shown.strip("`").encode() if shown.startswith("`") else None
+        letter = engine.judge(Record("t", 0, 0, NOON, None, value))
+        assert isinstance(letter, DeadLetter), shown
+        assert letter.error == error
+    assert [name.strip("`") for name, _ in headers] == [name for name, _ in letter.headers()]
+
+
+@pytest.mark.parametrize(
+    ("heading", "keys"),
+    [
+        ("## Pack", PackTable),
+        ("## Event", EventTable),
+        ("## Feature", FeatureTable),
+        ("## Rule", RuleTable),
+        ("### Tests", CaseTable),
+    ],
+)
+def test_the_keys_of_a_table_are_those_a_pack_may_have(
+    heading: str, keys: type[Table], table: Callable[[str, str], list[list[str]]]
+) -> None:
+    shown = {name.strip("`"): default for name, default, _ in table(DOCUMENT, heading)}
+
+    assert set(shown) == set(keys.model_fields)
+    for name, field in keys.model_fields.items():
+        if heading != "## Pack" or name == "lateness":
+            assert (shown[name] == "required") == field.is_required(), name
+        if isinstance(field.default, str):
+            assert shown[name] == f'`"{field.default}"`', name
+
+
+def test_the_aggregates_are_those_there_are(table: Callable[[str, str], list[list[str]]]) -> None:
+    shown = {name.strip("`"): (of, unknown) for name, of, _, unknown in table(DOCUMENT, "### Aggregates")}
+
+    assert list(shown) == list(AGGREGATES) or set(shown) == set(AGGREGATES)
+    for name, aggregate in AGGREGATES.items():
+        of, unknown = shown[name]
+        takes = set(Kind) if of == "any kind" else {word.strip("`,") for word in of.split()} - {"none"}
+        assert takes == aggregate.of, name
+        assert (unknown == "never") != aggregate.optional, name
+
+
+def test_the_kinds_are_those_a_field_may_have(table: Callable[[str, str], list[list[str]]]) -> None:
+    shown = {name.strip("`") for name, *_ in table(DOCUMENT, "### Kinds")}
+
+    for kind in Kind:
+        text = f'event.e = {{ topic = "t", fields = {{ a = "{kind}" }} }}'
+        if kind in shown:
+            parse({"p.toml": text})
+        else:
+            with pytest.raises(PackError):
+                parse({"p.toml": text})
+
+
+def test_the_depth_that_is_told_is_the_one_that_is_taken(root: Any) -> None:
+    assert f"inside each other {DEEPEST} deep" in " ".join((root / DOCUMENT).read_text().split())
+
+
+def test_what_is_told_of_money_is_so() -> None:
+    pack = parse({"p.toml": 'event.e = { topic = "t", fields = { a = "money" } }'})
+    engine = Engine(pack)
+
+    amounts = []
+    for text in (b"0.0000005", b"0.0000015", b'"12.50"', b"9223372036854.775807", b"9223372036854.775808"):
+        event = engine.decode(Record("t", 0, 0, NOON, None, b'{"a": %b}' % text))
+        amounts.append(None if isinstance(event, DeadLetter) else event.f_a)
+
+    assert amounts == [0, 2, 12_500_000, 2**63 - 1, None]

@@ -1,0 +1,468 @@
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import bytewax.operators as op
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, cluster_main, run_main
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from broker.config import consumer_config
+from detection.records import Record
+from detection.settings import Settings
+from sources.kafka import BATCH, LANES, KafkaSource, Lane, SourceError, lane_of
+from tests.conftest import Broker, wait_until
+
+TIME = 1_767_225_600_000
+
+
+def config(broker: Broker, group: str | None = None) -> dict[str, Any]:
+    return consumer_config(Settings(kafka_broker_url=broker.address, application_id=group or uuid4().hex))
+
+
+class Worker:
+    """All lanes of a source, as one Bytewax worker has them."""
+
+    def __init__(self, source: KafkaSource, states: dict[str, dict[str, int]] | None = None) -> None:
+        self.lanes: dict[str, Lane] = {
+            name: source.build_part("s", name, (states or {}).get(name)) for name in source.list_parts()
+        }
+        self.records: list[Record] = []
+
+    def turn(self) -> None:
+        """Ask every lane that is awake once."""
+        for lane in self.lanes.values():
+            if lane.next_awake() is None:
+                self.records += lane.next_batch()
+
+    def read(self, number: int) -> list[Record]:
+        """Read on until there are so many records."""
+
+        def enough() -> bool:
+            self.turn()
+            return len(self.records) >= number
+
+        wait_until(enough)
+        return self.records
+
+    def snapshots(self) -> dict[str, dict[str, int]]:
+        return {name: lane.snapshot() for name, lane in self.lanes.items()}
+
+    def close(self) -> None:
+        for lane in self.lanes.values():
+            lane.close()
+
+
+@pytest.fixture
+def worker() -> Iterable[Callable[..., Worker]]:
+    """Makes workers and closes them after the test."""
+    made = []
+
+    def make(source: KafkaSource, states: dict[str, dict[str, int]] | None = None) -> Worker:
+        made.append(Worker(source, states))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if any(not lane._reader.closed for lane in each.lanes.values()):
+            each.close()
+
+
+def fill(broker: Broker, topic: str, partitions: int, each: int) -> list[Record]:
+    """Records of all kinds in every partition."""
+    producer = Producer({"bootstrap.servers": broker.address})
+    written = []
+    for offset in range(each):
+        for partition in range(partitions):
+            key = [b"key-%d" % offset, None, b""][offset % 3]
+            value = None if offset % 5 == 4 else b'{"n":%d}' % offset
+            headers = [("h", b"\x00\xff"), ("h", None), ("", b"")] if offset % 4 == 1 else None
+            time = TIME + offset
+            producer.produce(topic, value, key, partition, timestamp=time, headers=headers)
+            written.append(Record(topic, partition, offset, time, key, value, headers))
+    assert not producer.flush(30)
+    return written
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (record.topic, record.partition, record.offset))
+
+
+def test_each_record_comes_once_whole_and_in_the_order_of_its_partition(any_broker, new_topic, worker) -> None:
+    one, two = new_topic(any_broker, 5, "one"), new_topic(any_broker, 1, "two")
+    written = fill(any_broker, one, 5, 20) + fill(any_broker, two, 1, 30)
+
+    got = worker(KafkaSource(config(any_broker), [one, two])).read(len(written))
+
+    assert in_order(got) == in_order(written)
+    for topic, partition in {(record.topic, record.partition) for record in got}:
+        offsets = [record.offset for record in got if (record.topic, record.partition) == (topic, partition)]
+        assert offsets == sorted(offsets)
+
+
+def test_more_records_than_a_batch_holds_come_once(embedded, new_topic, worker) -> None:
+    topic = new_topic(embedded, 3)
+    written = fill(embedded, topic, 3, BATCH)
+
+    got = worker(KafkaSource(config(embedded), [topic])).read(len(written))
+
+    assert in_order(got) == in_order(written)
+
+
+@pytest.mark.parametrize("before", [0, 1, 40, 120])
+def test_a_resume_goes_on_where_the_snapshots_are(any_broker, new_topic, worker, before: int) -> None:
+    topic = new_topic(any_broker, 4)
+    written = fill(any_broker, topic, 4, 30)
+    first = worker(KafkaSource(config(any_broker), [topic]))
+    if before:
+        first.read(before)
+    states = first.snapshots()
+    known = len(first.records)
+    first.read(min(known + 1, 120))  # what is read after the snapshots is read again
+    first.close()
+
+    second = worker(KafkaSource(config(any_broker), [topic]), states)
+    second.read(120 - known)
+
+    assert in_order(first.records[:known] + second.records) == in_order(written)
+
+
+def test_the_same_records_without_snapshots_begin_at_the_beginning(any_broker, new_topic, worker) -> None:
+    topic = new_topic(any_broker, 2)
+    written = fill(any_broker, topic, 2, 3)
+    for _ in range(2):  # nothing was committed by the first
+        assert in_order(worker(KafkaSource(config(any_broker, "again"), [topic])).read(6)) == in_order(written)
+
+
+def test_without_snapshots_it_goes_on_where_the_group_is(any_broker, new_topic, worker) -> None:
+    topic = new_topic(any_broker, 3)
+    written = fill(any_broker, topic, 3, 10)
+    group = uuid4().hex
+    client = Consumer({"bootstrap.servers": any_broker.address, "group.id": group})
+    client.commit(offsets=[TopicPartition(topic, 0, 4), TopicPartition(topic, 1, 10)], asynchronous=False)
+    client.close()
+
+    got = worker(KafkaSource(config(any_broker, group), [topic])).read(16)
+
+    skipped = [("0", offset) for offset in range(4)] + [("1", offset) for offset in range(10)]
+    assert in_order(got) == [r for r in in_order(written) if (str(r.partition), r.offset) not in skipped]
+
+
+def test_snapshots_win_over_the_group(any_broker, new_topic, worker) -> None:
+    topic = new_topic(any_broker, 1)
+    written = fill(any_broker, topic, 1, 10)
+    group = uuid4().hex
+    client = Consumer({"bootstrap.servers": any_broker.address, "group.id": group})
+    client.commit(offsets=[TopicPartition(topic, 0, 9)], asynchronous=False)
+    client.close()
+    state = {f"lane-{lane_of(topic, 0):02}": {f"{topic}/0": 2}}
+
+    assert worker(KafkaSource(config(any_broker, group), [topic]), state).read(8) == written[2:]
+
+
+def test_offsets_are_committed_one_snapshot_late(any_broker, new_topic, worker) -> None:
+    topic = new_topic(any_broker, 2)
+    fill(any_broker, topic, 2, 5)
+    group = uuid4().hex
+    looker = Consumer({"bootstrap.servers": any_broker.address, "group.id": group})
+
+    def committed() -> list[int]:
+        return [part.offset for part in looker.committed([TopicPartition(topic, 0), TopicPartition(topic, 1)], 10)]
+
+    reader = worker(KafkaSource(config(any_broker, group), [topic]))
+    reader.read(10)
+    reader.snapshots()
+    reader.turn()
+    assert committed() == [-1001, -1001]
+    reader.snapshots()
+    wait_until(lambda: committed() == [5, 5])
+    looker.close()
+
+
+def test_a_topic_that_came_later_is_read_from_its_beginning(embedded, new_topic, worker) -> None:
+    old = new_topic(embedded, 2, "old")
+    fill(embedded, old, 2, 3)
+    first = worker(KafkaSource(config(embedded), [old]))
+    first.read(6)
+    states = first.snapshots()
+    new = new_topic(embedded, 40, "new")
+    written = fill(embedded, new, 40, 2)
+
+    assert in_order(worker(KafkaSource(config(embedded), [old, new]), states).read(80)) == in_order(written)
+
+
+def test_a_topic_that_comes_back_goes_on_where_it_was(embedded, new_topic, worker) -> None:
+    gone, stays = new_topic(embedded, 2, "gone"), new_topic(embedded, 2, "stays")
+    written = fill(embedded, gone, 2, 3) + fill(embedded, stays, 2, 3)
+    first = worker(KafkaSource(config(embedded), [gone, stays]))
+    first.read(12)
+    second = worker(KafkaSource(config(embedded), [stays]), first.snapshots())
+    more = fill(embedded, gone, 2, 3)
+    third = worker(KafkaSource(config(embedded), [gone, stays]), second.snapshots())
+
+    assert len(third.read(6)) == 6
+    assert {(record.topic, record.offset) for record in third.records} == {(gone, 3), (gone, 4), (gone, 5)}
+    assert len(written) + len(more) == 18
+
+
+def test_a_missing_topic_is_told_with_the_command_that_makes_it(any_broker, new_topic, topic_name) -> None:
+    there, absent = new_topic(any_broker), topic_name("absent")
+
+    with pytest.raises(SourceError, match=rf"^topics {absent}: do not exist; .*`fraud topics`"):
+        Worker(KafkaSource(config(any_broker), [there, absent]))
+
+    assert absent not in AdminClient({"bootstrap.servers": any_broker.address}).list_topics(timeout=5).topics
+
+
+@pytest.mark.kafka
+def test_an_offset_below_retention_is_an_error_that_says_what_to_do(kafka, new_topic, worker) -> None:
+    topic = new_topic(kafka)
+    fill(kafka, topic, 1, 10)
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
+        future.result()
+    state = {f"lane-{lane_of(topic, 0):02}": {f"{topic}/0": 3}}
+
+    reader = worker(KafkaSource(config(kafka), [topic]), state)
+    with pytest.raises(SourceError, match=rf"^{topic}/0: the offset .* retention.*new recovery store"):
+        reader.read(1)
+    assert reader.records == []
+
+
+@pytest.mark.kafka
+def test_a_topic_whose_oldest_records_are_gone_is_read_from_what_is_left(kafka, new_topic, worker) -> None:
+    topic = new_topic(kafka)
+    fill(kafka, topic, 1, 10)
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
+        future.result()
+
+    assert [record.offset for record in worker(KafkaSource(config(kafka), [topic])).read(4)] == [6, 7, 8, 9]
+
+
+def test_all_lanes_end_when_told_to_stop_and_keep_what_was_not_taken(embedded, new_topic, worker) -> None:
+    topic = new_topic(embedded, 4)
+    fill(embedded, topic, 4, 10)
+    stopped = threading.Event()
+    reader = worker(KafkaSource(config(embedded), [topic], stop=stopped.is_set))
+    reader.read(1)
+    before = reader.snapshots()
+    stopped.set()
+
+    for lane in reader.lanes.values():
+        with pytest.raises(StopIteration):
+            lane.next_batch()
+    assert reader.snapshots() == before
+    assert sum(sum(state.values()) for state in before.values()) == len(reader.records)
+
+
+# --- one consumer a worker -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", ["one", "one+another"])
+def test_the_lanes_of_a_worker_share_a_client_and_those_of_another_have_another(
+    workers: str, embedded, new_topic
+) -> None:
+    topic = new_topic(embedded, 8)
+    clients: list[Consumer] = []
+
+    def client(options: dict[str, Any]) -> Consumer:
+        clients.append(Consumer(options))
+        return clients[-1]
+
+    written = fill(embedded, topic, 8, 5)
+    got: list[Record] = []
+    source = KafkaSource(config(embedded), [topic], stop=lambda: len(got) >= len(written), client=client)
+    flow = Dataflow("f")
+    op.output("out", op.input("in", flow, source), TestingSink(got))
+    ENTRIES[workers](flow)
+
+    assert in_order(got) == in_order(written)
+    assert len(clients) == len(workers.split("+"))
+    for each in clients:
+        with pytest.raises(RuntimeError, match="closed"):
+            each.consume(1, 0)
+
+
+ENTRIES = {"one": run_main, "one+another": lambda flow: cluster_main(flow, [], 0, worker_count_per_proc=2)}
+
+
+class FakeClient:
+    """A consumer that gives what a test says, and counts how often it is asked."""
+
+    def __init__(self, partitions: dict[str, int], *turns: list[Any]) -> None:
+        self.partitions = partitions
+        self.turns = list(turns)
+        self.polls = 0
+        self.closed = 0
+        self.assigned: dict[tuple[str, int], int] = {}
+        self.committed_offsets: list[dict[str, int]] = []
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        class Topic:
+            error = None
+
+            def __init__(self, count: int) -> None:
+                self.partitions = dict.fromkeys(range(count))
+
+        class Cluster:
+            topics = {name: Topic(count) for name, count in self.partitions.items()}
+
+        return Cluster
+
+    def committed(self, partitions: list[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
+        return partitions
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        for part in partitions:
+            assert (part.topic, part.partition) not in self.assigned
+            self.assigned[part.topic, part.partition] = part.offset
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Any]:
+        assert timeout == 0
+        self.polls += 1
+        return self.turns.pop(0) if self.turns else []
+
+    def commit(self, *, offsets: list[TopicPartition]) -> None:
+        self.committed_offsets.append({f"{part.topic}/{part.partition}": part.offset for part in offsets})
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class FakeMessage:
+    def __init__(self, topic: str, partition: int, offset: int, error: KafkaError | None = None) -> None:
+        self._place = topic, partition, offset
+        self._error = error
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def topic(self) -> str:
+        return self._place[0]
+
+    def partition(self) -> int:
+        return self._place[1]
+
+    def offset(self) -> int:
+        return self._place[2]
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, 77  # 0: nobody said when
+
+    def key(self) -> None:
+        return None
+
+    value = headers = key
+
+
+def test_lanes_without_partitions_sleep_and_ask_nobody(worker) -> None:
+    client = FakeClient({"t": 3})
+    reader = worker(KafkaSource({}, ["t"], client=lambda _: client))
+    busy = {f"lane-{lane_of('t', partition):02}" for partition in range(3)}
+
+    awake = {name for name, lane in reader.lanes.items() if lane.next_awake() is None}
+    sleeping = [lane for name, lane in reader.lanes.items() if name not in awake]
+
+    assert awake == busy
+    assert all(list(lane.next_batch()) == [] for lane in sleeping)
+    assert all(lane.next_awake() > datetime.now(UTC) for lane in sleeping)
+    assert client.polls == 0
+
+
+def test_one_lane_asks_for_all(worker) -> None:
+    client = FakeClient({"t": 3})
+    reader = worker(KafkaSource({}, ["t"], client=lambda _: client))
+
+    reader.turn()
+
+    assert client.polls == 1
+
+
+def test_a_snapshot_never_runs_ahead_of_what_was_taken(worker) -> None:
+    client = FakeClient({"t": 2}, [FakeMessage("t", 1, 10), FakeMessage("t", 0, 5), FakeMessage("t", 1, 12)])
+    reader = worker(KafkaSource({}, ["t"], client=lambda _: client))
+    names = [f"lane-{lane_of('t', partition):02}" for partition in range(2)]
+    pump = next(lane for name, lane in reader.lanes.items() if name in names)
+    lanes = [reader.lanes[name] for name in names]
+
+    taken = {lane: [record.offset for record in lane.next_batch()] for lane in [pump]}
+    other = next(lane for lane in lanes if lane is not pump)
+
+    assert other.snapshot() == {}  # its records wait
+    taken[other] = [record.offset for record in other.next_batch()]
+    assert [taken[lane] for lane in lanes] == [[5], [10, 12]]
+    assert [lane.snapshot() for lane in lanes] == [{"t/0": 6}, {"t/1": 13}]
+
+
+def test_a_record_without_a_timestamp_has_a_negative_one(worker) -> None:
+    client = FakeClient({"t": 1}, [FakeMessage("t", 0, 0)])
+
+    (record,) = worker(KafkaSource({}, ["t"], client=lambda _: client)).read(1)
+
+    assert record == Record("t", 0, 0, -1, None, None, None)
+
+
+def test_only_news_are_committed(worker) -> None:
+    client = FakeClient({"t": 2}, [FakeMessage("t", 0, 5)], [FakeMessage("t", 0, 6)])
+    states = {f"lane-{lane_of('t', 1):02}": {"t/1": 100, "gone/9": 3}}
+    reader = worker(KafkaSource({}, ["t"], client=lambda _: client), states)
+    for _ in range(4):
+        reader.turn()
+        reader.snapshots()
+
+    assert client.committed_offsets == [{"t/0": 6}, {"t/0": 7}]
+    assert client.assigned == {("t", 0): -2, ("t", 1): 100}
+
+
+def test_the_client_is_closed_with_the_last_lane() -> None:
+    client = FakeClient({"t": 2})
+    lanes = list(Worker(KafkaSource({}, ["t"], client=lambda _: client)).lanes.values())
+
+    for lane in lanes[:-1]:
+        lane.close()
+    assert client.closed == 0
+    lanes[-1].close()
+    assert client.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KafkaError(KafkaError._AUTO_OFFSET_RESET), "retention"),
+        (KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), "does not exist any more"),
+        (KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "t/0: "),
+        (KafkaError(KafkaError._BAD_MSG), "t/0: "),
+        (KafkaError(KafkaError._FATAL, fatal=True), "t/0: "),
+    ],
+)
+def test_what_reading_cannot_go_on_after_is_raised(error: KafkaError, told: str, worker) -> None:
+    client = FakeClient({"t": 1}, [FakeMessage("t", 0, 4), FakeMessage("t", 0, 5, error)])
+
+    with pytest.raises(SourceError, match=told):
+        worker(KafkaSource({}, ["t"], client=lambda _: client)).read(1)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE],
+)
+def test_what_the_client_recovers_from_holds_nothing_up(code: int, worker) -> None:
+    client = FakeClient({"t": 1}, [FakeMessage("t", 0, 4, KafkaError(code)), FakeMessage("t", 0, 5)])
+
+    assert [record.offset for record in worker(KafkaSource({}, ["t"], client=lambda _: client)).read(1)] == [5]
+
+
+# --- what is on disk -------------------------------------------------------------------------------------------------
+
+
+def test_the_lanes_of_partitions_are_those_in_the_stores_of_our_users() -> None:
+    places = [("clicks", 0), ("clicks", 31), ("clicks", 32), ("transactions", 5), ("Ünicode", 0), ("a/b", 1)]
+
+    assert LANES == 32
+    assert [lane_of(*place) for place in places] == [1, 0, 1, 17, 7, 29]
+    assert KafkaSource({}, []).list_parts() == [f"lane-{number:02}" for number in range(32)]
