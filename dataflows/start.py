@@ -47,7 +47,7 @@ def start(build: Callable[[Pack, FixedPartitionedSource[Record, Any], Sinks], Da
         _log.warning(str(warning))
     if not _has_recovery_store():
         _log.warning(
-            "no recovery store (-r): windows start empty, and after each stop or kill the newest verdicts may come twice"
+            "no recovery store (-r): windows start empty, and after a stop or kill the newest verdicts may come twice"
         )
     outboxes = Outboxes(producer)
     sink = KafkaSink(outboxes)

@@ -491,10 +491,10 @@ def _forget(keys: Keys, key: str, history: History, keep: int) -> None:
 def _fsum(values: list[float]) -> float:
     try:
         return fsum(values)
-    except OverflowError:
-        return float("inf")
     except TypeError:  # None: events from before the field was kept
         return _fsum([value for value in values if value is not None])
+    except OverflowError:  # of a partial sum already; a power of two scales without an error
+        return fsum([value * 2.0**-64 for value in values if value is not None]) * 2.0**64
 
 
 def _fitted(stored: dict[str, Any], log: Log) -> Keys:

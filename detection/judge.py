@@ -18,6 +18,10 @@ from detection.pack import EventType, Rule
 from detection.records import Decision, Verdict
 
 HIGHEST_SCORE: Final = 100
+
+LONGEST_TEXT: Final = 256
+"""Characters of an event's text that a reason or a value repeats: the whole text is in the event, once."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MARK: Final = "\0"
 _encode = msgspec.json.Encoder().encode
@@ -210,7 +214,7 @@ class Judge:
         hit: dict[str, Any] = {"id": rule.name, "version": rule.version, "detail": detail}
         if rule.mode == "shadow":
             hit["shadow"] = True
-        hit["values"] = {name: show(symbols[name].kind, value) for name, value in read.items()}
+        hit["values"] = {name: show(symbols[name].kind, _glimpse(value)) for name, value in read.items()}
         return hit
 
     def _newest(self, e: Event, hits: list[int]) -> dict[str, Any]:
@@ -270,4 +274,9 @@ def text(kind: Kind, value: Any) -> str:
         return money_text(value)
     if kind is Kind.BOOL:
         return "true" if value else "false"
-    return str(show(kind, value))
+    return str(show(kind, _glimpse(value)))
+
+
+def _glimpse(value: Any) -> Any:
+    """What is repeated of a value: an event of a megabyte must not become a verdict of four."""
+    return f"{value[:LONGEST_TEXT]}…" if type(value) is str and len(value) > LONGEST_TEXT else value

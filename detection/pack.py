@@ -247,7 +247,8 @@ class _Loader:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-            line, column = (int(place[1]), int(place[2])) if place else (text.count("\n") + 1, 1)
+            end = text.count("\n") + 1, len(text) - text.rfind("\n")
+            line, column = (int(place[1]), int(place[2])) if place else end
             message = re.sub(r" \(at .*\)$", "", str(error))
             self.problems.append(Problem(name, line, column, f"not TOML: {message[:1].lower()}{message[1:]}"))
             return
@@ -257,7 +258,8 @@ class _Loader:
             places = Positions(text)
             for detail in error.errors(include_url=False, include_input=True):
                 path = tuple(part for part in detail["loc"] if part != "[key]")
-                line, column = places.key(path) if detail["type"] == "extra_forbidden" else places.value(path)
+                is_key = detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
+                line, column = places.key(path) if is_key else places.value(path)
                 self.problems.append(Problem(name, line, column, *_explain(path, dict(detail))))
 
     def finish(self) -> Pack:
@@ -327,6 +329,12 @@ class _Loader:
             mine = tuple(feature for feature in featured if feature.on == name)
             symbols = {field.name: field.symbol for field in fields[name].values()}
             symbols |= {feature.name: feature.symbol for feature in mine}
+            if time is not None:
+                if any(feature.name == time for feature in mine):
+                    self._at(
+                        owner, ("event", name, "time"), f"event {name}: time {time!r} is also the name of a feature"
+                    )
+                symbols[time] = Symbol(Kind.TIME, f"e.f_{time}")
             constants = Constants()
             judged = self._rules(
                 {rule: file for rule, file in rules.items() if file.table.rule[rule].on == name}, symbols, constants

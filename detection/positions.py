@@ -74,7 +74,8 @@ class Positions:
         return node.start_point.row + 1, len(self._bytes[start : node.start_byte].decode()) + 1
 
     def _table(self, path: Path, node: Node) -> None:
-        self._keys.setdefault(path, node.named_children[0])
+        for length in range(1, len(path) + 1):  # `[rule.a]` is also where `rule` is first named
+            self._keys.setdefault(path[:length], node.named_children[0])
         for child in node.named_children[1:]:
             if child.type == "pair":
                 self._pair(path, child)

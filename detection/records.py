@@ -1,6 +1,7 @@
 """What comes in and what goes out: records, verdicts, dead letters."""
 
-from typing import Literal, TypeAlias
+from hashlib import sha256
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -68,10 +69,34 @@ class DeadLetter(msgspec.Struct, frozen=True, gc=False):
 
     def headers(self) -> Headers:
         """The input's own headers, then `fraud.error`, `fraud.origin` and `fraud.time` (ms since the epoch)."""
-        record = self.record
+        return [*(self.record.headers or ()), *self._reason()]
+
+    def message(self, largest: int) -> tuple[bytes | None, bytes | None, Headers]:
+        """Key, value and headers of the record to write, no larger than `largest` bytes.
+
+        Of what is too large the beginning of the value is kept, with `fraud.length` (bytes) and `fraud.sha256` of the
+        whole value beside it; own headers and key go only where they alone are too large.
+        """
+        key, value, headers = self.record.key, self.record.value, self.headers()
+        room = largest - _FRAMING
+        if value is None or _size(key, headers) + len(value) <= room:
+            return key, value, headers
+        if _size(key, headers) > room:
+            key, headers = None, self._reason()
+        headers += [("fraud.length", b"%d" % len(value)), ("fraud.sha256", sha256(value).hexdigest().encode())]
+        return key, value[: room - _size(key, headers)], headers
+
+    def _reason(self) -> Headers:
         return [
-            *(record.headers or ()),
             ("fraud.error", self.error.encode("utf-8", "backslashreplace")),
-            ("fraud.origin", record.origin.encode("utf-8", "backslashreplace")),
-            ("fraud.time", b"%d" % record.timestamp),
+            ("fraud.origin", self.record.origin.encode("utf-8", "backslashreplace")),
+            ("fraud.time", b"%d" % self.record.timestamp),
         ]
+
+
+_FRAMING: Final = 1_000
+"""Room for what surrounds a record in its batch, and for the headers about a cut."""
+
+
+def _size(key: bytes | None, headers: Headers) -> int:
+    return len(key or b"") + sum(len(name.encode()) + len(value or b"") + 10 for name, value in headers)

@@ -26,6 +26,9 @@ LANES: Final = 8
 IN_FLIGHT: Final = 100_000
 """Records that may wait for their confirmation before the dataflow waits for them."""
 
+LARGEST_DEAD_LETTER: Final = 1_000_000
+"""Bytes: what any topic takes, unless somebody made it smaller than Kafka's default."""
+
 PATIENCE: Final = 300.0
 """How long no record at all may be confirmed before the worker gives up, s."""
 
@@ -202,7 +205,7 @@ class Lane(StatefulSinkPartition["Written | DeadLetter", None]):
         for value in values:
             if isinstance(value, DeadLetter):
                 assert self._dead_letter_topic is not None
-                self._outbox.write_one(self._dead_letter_topic, value.record.key, value.record.value, value.headers())
+                self._outbox.write_one(self._dead_letter_topic, *value.message(LARGEST_DEAD_LETTER))
             else:
                 self._outbox.write(*value)
         self._outbox.poll()

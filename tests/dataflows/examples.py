@@ -5,9 +5,9 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
-from bytewax.inputs import FixedPartitionedSource
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
@@ -125,6 +125,7 @@ outcome = "block"
 RUBBISH = (None, b"", b"no json", b"[]", b'{"user":1}', b'{"load":"much"}', b'{"user":"u","user":"v"}', b"\xff")
 
 
+@cache
 def wide() -> Pack:
     return parse({"wide.toml": WIDE})
 
@@ -243,7 +244,8 @@ def run(
     epoch: timedelta = timedelta(0),
 ) -> Outputs:
     """Send records and sentinels through the dataflow; the outputs may be those of an earlier run."""
-    source: FixedPartitionedSource[Record, Any] = TestingSource(records, batch)
     outputs = outputs or Outputs()
-    ENTRIES[entry](build(pack, source, outputs.sinks()), epoch_interval=epoch, recovery_config=store)
+    ENTRIES[entry](
+        build(pack, TestingSource(records, batch), outputs.sinks()), epoch_interval=epoch, recovery_config=store
+    )
     return outputs

@@ -100,5 +100,5 @@ def test_a_snapshot_does_not_change_afterwards() -> None:
 def test_a_snapshot_of_another_format_is_refused(state: dict[str, Any]) -> None:
     source = DecodingSource(TestingSource([]), Program(wide()))
 
-    with pytest.raises(StateError, match="^state of source iterable: expected format 1, got (2|None)$"):
+    with pytest.raises(StateError, match=r"^state of source iterable: expected format 1, got (2|None)$"):
         source.build_part("s", "iterable", state)

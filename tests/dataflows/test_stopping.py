@@ -26,7 +26,7 @@ def start(patience: float, work: float, *ignored: signal.Signals) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored],
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored],  # noqa: PLW1509
     )
     assert process.stdout
     assert process.stdout.readline() == "False\n"

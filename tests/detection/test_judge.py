@@ -427,3 +427,26 @@ def test_what_is_no_event_is_a_dead_letter_with_its_record() -> None:
     assert isinstance(letter, DeadLetter)
     assert letter.record is given
     assert program.program.dead_letters == {"pays": 1}
+
+
+def test_a_verdict_repeats_only_a_glimpse_of_a_long_text() -> None:
+    program = engine(rule("long", "true", reason="by {user}"))
+    long = "u" * 500_000
+
+    value = judged(program, json.dumps({"user": long, "amount": 1})).value
+
+    assert len(value) < len(long) + 3_000
+    assert json.loads(value)["reason"] == [f"by {'u' * 256}…"]
+
+
+@pytest.mark.parametrize(
+    ("at", "fires"), [("2026-07-01T03:59:59Z", True), ("2026-07-01T04:00:00Z", False), (None, False)]
+)
+def test_a_rule_reads_the_event_time_in_a_named_zone(at: str | None, *, fires: bool) -> None:
+    program = engine(rule("night", 'at.getHours("Europe/Berlin") < 6', reason="at {at}"))
+    event = {"user": "a"} if at is None else {"user": "a", "at": at}
+
+    # A missing time is the record's, here 2026-07-01 12:00 UTC.
+    found = json.loads(judged(program, json.dumps(event), timestamp=1_782_907_200_000).value)
+
+    assert bool(found["reason"]) is fires

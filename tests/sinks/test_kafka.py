@@ -28,7 +28,9 @@ def config(address: str, **more: Any) -> dict[str, Any]:
 
 
 def verdict(topic: str, number: int, key: bytes | None = b"k", lane: int = 0) -> Verdict:
-    return Verdict(False, "accept", topic, key, b'{"n":%d,"lane":%d}' % (number, lane), lane)
+    return Verdict(
+        blocked=False, decision="accept", topic=topic, key=key, value=b'{"n":%d,"lane":%d}' % (number, lane), lane=lane
+    )
 
 
 def two_threads(flow: Dataflow) -> None:
@@ -282,7 +284,7 @@ def test_a_failed_delivery_is_told_at_the_next_batch_already(client, lane) -> No
     client.fails = {b"bad"}
     lane.write_batch([batch(*numbers(5), b"bad")])  # the client has not heard yet
 
-    with pytest.raises(DeliveryError, match="^t: a record could not be delivered"):
+    with pytest.raises(DeliveryError, match=r"^t: a record could not be delivered"):
         lane.write_batch([batch(b"next")])
 
 
@@ -290,7 +292,7 @@ def test_a_failed_delivery_is_told_at_the_next_batch_already(client, lane) -> No
 def test_a_record_that_is_refused_is_an_error_that_names_its_topic(client, lane, item) -> None:
     client.refuses = {b"big"}
 
-    with pytest.raises(DeliveryError, match="^(t|dead): a record is refused: .*too large"):
+    with pytest.raises(DeliveryError, match=r"^(t|dead): a record is refused: .*too large"):
         lane.write_batch([item])
 
 
@@ -325,7 +327,7 @@ def test_a_silent_broker_fails_the_snapshot(client, lane, monkeypatch) -> None:
     client.answers = False
     lane.write_batch([batch(*numbers(3))])
 
-    with pytest.raises(DeliveryError, match="^3 records: no delivery was confirmed for 0 s; is the broker there"):
+    with pytest.raises(DeliveryError, match=r"^3 records: no delivery was confirmed for 0 s; is the broker there"):
         lane.snapshot()
 
 
@@ -370,7 +372,7 @@ def test_a_broker_that_is_down_fails_the_snapshot(monkeypatch) -> None:
         lane = KafkaSink(Outboxes(client)).build_part("s", "lane-00", None)
         lane.write_batch([batch(b"x")])
 
-        with pytest.raises(DeliveryError, match="^1 records: no delivery was confirmed"):
+        with pytest.raises(DeliveryError, match=r"^1 records: no delivery was confirmed"):
             lane.snapshot()
         # What is left would hold up the end of the process.
         lane._outbox._client.purge()

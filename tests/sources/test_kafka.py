@@ -1,7 +1,7 @@
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import bytewax.operators as op
@@ -18,6 +18,7 @@ from sources.kafka import BATCH, LANES, KafkaSource, Lane, SourceError, lane_of
 from tests.conftest import Broker, wait_until
 
 TIME = 1_767_225_600_000
+FOR_EVER = {"retention_ms": "-1"}  # the records are older than a topic keeps them otherwise
 
 
 def config(broker: Broker, group: str | None = None) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def in_order(records: Iterable[Record]) -> list[Record]:
 
 
 def test_each_record_comes_once_whole_and_in_the_order_of_its_partition(any_broker, new_topic, worker) -> None:
-    one, two = new_topic(any_broker, 5, "one"), new_topic(any_broker, 1, "two")
+    one, two = new_topic(any_broker, 5, "one", **FOR_EVER), new_topic(any_broker, 1, "two", **FOR_EVER)
     written = fill(any_broker, one, 5, 20) + fill(any_broker, two, 1, 30)
 
     got = worker(KafkaSource(config(any_broker), [one, two])).read(len(written))
@@ -115,7 +116,7 @@ def test_more_records_than_a_batch_holds_come_once(embedded, new_topic, worker) 
 
 @pytest.mark.parametrize("before", [0, 1, 40, 120])
 def test_a_resume_goes_on_where_the_snapshots_are(any_broker, new_topic, worker, before: int) -> None:
-    topic = new_topic(any_broker, 4)
+    topic = new_topic(any_broker, 4, **FOR_EVER)
     written = fill(any_broker, topic, 4, 30)
     first = worker(KafkaSource(config(any_broker), [topic]))
     if before:
@@ -132,14 +133,14 @@ def test_a_resume_goes_on_where_the_snapshots_are(any_broker, new_topic, worker,
 
 
 def test_the_same_records_without_snapshots_begin_at_the_beginning(any_broker, new_topic, worker) -> None:
-    topic = new_topic(any_broker, 2)
+    topic = new_topic(any_broker, 2, **FOR_EVER)
     written = fill(any_broker, topic, 2, 3)
     for _ in range(2):  # nothing was committed by the first
         assert in_order(worker(KafkaSource(config(any_broker, "again"), [topic])).read(6)) == in_order(written)
 
 
 def test_without_snapshots_it_goes_on_where_the_group_is(any_broker, new_topic, worker) -> None:
-    topic = new_topic(any_broker, 3)
+    topic = new_topic(any_broker, 3, **FOR_EVER)
     written = fill(any_broker, topic, 3, 10)
     group = uuid4().hex
     client = Consumer({"bootstrap.servers": any_broker.address, "group.id": group})
@@ -153,7 +154,7 @@ def test_without_snapshots_it_goes_on_where_the_group_is(any_broker, new_topic, 
 
 
 def test_snapshots_win_over_the_group(any_broker, new_topic, worker) -> None:
-    topic = new_topic(any_broker, 1)
+    topic = new_topic(any_broker, 1, **FOR_EVER)
     written = fill(any_broker, topic, 1, 10)
     group = uuid4().hex
     client = Consumer({"bootstrap.servers": any_broker.address, "group.id": group})
@@ -165,7 +166,7 @@ def test_snapshots_win_over_the_group(any_broker, new_topic, worker) -> None:
 
 
 def test_offsets_are_committed_one_snapshot_late(any_broker, new_topic, worker) -> None:
-    topic = new_topic(any_broker, 2)
+    topic = new_topic(any_broker, 2, **FOR_EVER)
     fill(any_broker, topic, 2, 5)
     group = uuid4().hex
     looker = Consumer({"bootstrap.servers": any_broker.address, "group.id": group})
@@ -210,7 +211,7 @@ def test_a_topic_that_comes_back_goes_on_where_it_was(embedded, new_topic, worke
 
 
 def test_a_missing_topic_is_told_with_the_command_that_makes_it(any_broker, new_topic, topic_name) -> None:
-    there, absent = new_topic(any_broker), topic_name("absent")
+    there, absent = new_topic(any_broker, **FOR_EVER), topic_name("absent")
 
     with pytest.raises(SourceError, match=rf"^topics {absent}: do not exist; .*`fraud topics`"):
         Worker(KafkaSource(config(any_broker), [there, absent]))
@@ -220,7 +221,7 @@ def test_a_missing_topic_is_told_with_the_command_that_makes_it(any_broker, new_
 
 @pytest.mark.kafka
 def test_an_offset_below_retention_is_an_error_that_says_what_to_do(kafka, new_topic, worker) -> None:
-    topic = new_topic(kafka)
+    topic = new_topic(kafka, **FOR_EVER)
     fill(kafka, topic, 1, 10)
     admin = AdminClient({"bootstrap.servers": kafka.address})
     for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
@@ -235,7 +236,7 @@ def test_an_offset_below_retention_is_an_error_that_says_what_to_do(kafka, new_t
 
 @pytest.mark.kafka
 def test_a_topic_whose_oldest_records_are_gone_is_read_from_what_is_left(kafka, new_topic, worker) -> None:
-    topic = new_topic(kafka)
+    topic = new_topic(kafka, **FOR_EVER)
     fill(kafka, topic, 1, 10)
     admin = AdminClient({"bootstrap.servers": kafka.address})
     for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
@@ -310,7 +311,7 @@ class FakeClient:
                 self.partitions = dict.fromkeys(range(count))
 
         class Cluster:
-            topics = {name: Topic(count) for name, count in self.partitions.items()}
+            topics: ClassVar = {name: Topic(count) for name, count in self.partitions.items()}
 
         return Cluster
 

@@ -1,0 +1,472 @@
+"""Packs: every mistake is told at once, with its place and what would mend it."""
+
+from pathlib import Path
+
+import pytest
+
+from detection.errors import PackError, Problem
+from detection.kinds import Kind
+from detection.pack import Pack, load, parse
+
+GOOD = """\
+[event.pay]
+topic = "pays"
+time = "at?"
+fields = { user = "str", amount = "money:currency", currency = "str", n = "int?", x = "float" }
+
+[feature.pays_10s]
+on = "pay"
+key = ["user"]
+fn = "count"
+window = "10s"
+
+[rule.big]
+on = "pay"
+when = "amount > 400 && pays_10s > 1"
+reason = "{user} spends {amount}"
+score = 10
+outcome = "block"
+
+[[rule.big.test]]
+given = [{ user = "a", amount = 1, currency = "EUR", x = 1.0 }]
+fires = [false]
+"""
+OTHER = """\
+[event.click]
+topic = "clicks"
+fields = { url = "str" }
+"""
+
+
+def problems(*texts: str) -> list[str]:
+    """What is wrong with the files, called `a.toml`, `b.toml` and so on."""
+    with pytest.raises(PackError) as caught:
+        parse({f"{name}.toml": text for name, text in zip("abc", texts, strict=False)})
+    assert str(caught.value).splitlines() == [str(problem) for problem in caught.value.problems]
+    return [str(problem) for problem in caught.value.problems]
+
+
+def changed(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1, old
+    return GOOD.replace(old, new)
+
+
+DURATION = 'expected a duration such as "10s", "5m", "24h" or "7d"'
+FIELDS = "expected str, int, float, bool or money, with ? if it may be missing"
+TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # TOML
+        ('topic = "pays"', 'topic = "pays', "2:14: not TOML: illegal character '\\n'"),
+        ('topic = "pays"', "topic = ", "2:9: not TOML: invalid value"),
+        ('topic = "pays"', 'topic = "pays"\ntopic = "b"', "3:12: not TOML: cannot overwrite a value"),
+        ("fires = [false]", "fires = [false", "22:1: not TOML: unclosed array"),
+        # shape
+        ('topic = "pays"\n', "", "1:2: event.pay.topic: is missing"),
+        ('window = "10s"', "window = 10", "10:10: feature.pays_10s.window: expected string, got 10"),
+        ('key = ["user"]', 'key = "user"', "8:7: feature.pays_10s.key: expected list, got 'user'"),
+        ('key = ["user"]', "key = []", "8:7: feature.pays_10s.key: expected at least one item, got none"),
+        ('key = ["user"]', 'key = ["user", 5]', "8:16: feature.pays_10s.key.1: expected string, got 5"),
+        ("score = 10", "score = 101", "16:9: rule.big.score: expected less than or equal to 100, got 101"),
+        ("score = 10", "score = -1", "16:9: rule.big.score: expected greater than or equal to 0, got -1"),
+        ("score = 10", "score = 10.0", "16:9: rule.big.score: expected integer, got 10.0"),
+        ("score = 10", "score = true", "16:9: rule.big.score: expected integer, got True"),
+        ('outcome = "block"', 'outcome = "blok"', "17:11: rule.big.outcome: expected 'review' or 'block', got 'blok'"),
+        (
+            'outcome = "block"',
+            'outcome = "block"\nmode = "on"',
+            "18:8: rule.big.mode: expected 'off', 'shadow' or 'live', got 'on'",
+        ),
+        (
+            'window = "10s"',
+            'window = "10s"\nwindos = "5s"',
+            '11:1: feature.pays_10s.windos: no such key (did you mean "window"?)',
+        ),
+        (
+            'topic = "pays"',
+            'topic = "pays"\n"x y" = 1',
+            "3:1: event.pay.x y: no such key (there are topic, fields, time, block_topic, review_topic, accept_topic, add)",
+        ),
+        ("[rule.big]", "[ruel.x]\n\n[rule.big]", '12:2: ruel: no such key (did you mean "rule"?)'),
+        ("[rule.big]", "[feature]\nx = 5\n\n[rule.big]", "13:5: feature.x: expected a table, got 5"),
+        ("given = [{ user", "given = [5, { user", "20:10: rule.big.test.0.given.0: expected a table, got 5"),
+        ("fires = [false]", "fires = [0]", "21:10: rule.big.test.0.fires.0: expected boolean, got 0"),
+        (
+            'x = "float" }',
+            '"x y" = "str" }',
+            "4:83: event.pay.fields.x y: expected a name of letters, digits and _, got 'x y'",
+        ),
+        # events
+        ('topic = "pays"', 'topic = "pa ys"', f"2:9: topic: {TOPIC}, got 'pa ys'"),
+        ('topic = "pays"', 'topic = ""', f"2:9: topic: {TOPIC}, got ''"),
+        ('topic = "pays"', 'topic = ".."', f"2:9: topic: {TOPIC}, got '..'"),
+        (
+            'topic = "pays"',
+            'topic = "${PAYS}"',
+            "2:9: topic: no setting PAYS; there are ${TRANSACTIONS_TOPIC}, ${FRAUD_TOPIC}, ${REVIEW_TOPIC}, ${LEGIT_TOPIC}",
+        ),
+        (
+            'topic = "pays"',
+            'topic = "pays"\nblock_topic = "pays"',
+            "3:15: event pay: writes to topic pays, which event pay reads",
+        ),
+        (
+            'topic = "pays"',
+            'topic = "${FRAUD_TOPIC}"',
+            "1:2: event pay: writes to topic queuing.fraud, which event pay reads",
+        ),
+        ('x = "float"', 'x = "double"', f"4:87: field x: {FIELDS}, got 'double'"),
+        ('x = "float"', 'x = "time"', f"4:87: field x: {FIELDS}, got 'time'"),
+        (
+            '"money:currency"',
+            '"money:valuta"',
+            "4:35: field amount: its currency 'valuta' is no str field of event pay",
+        ),
+        ('"money:currency"', '"money:x"', "4:35: field amount: its currency 'x' is no str field of event pay"),
+        ('time = "at?"', 'time = "user"', "3:8: event pay: time 'user' is also one of the fields; name it only here"),
+        ('time = "at?"', 'time = "a b"', "3:8: event pay: time 'a b' is no member's name"),
+        (
+            'time = "at?"',
+            'add = { reason = "1", user = "2" }',
+            (
+                "3:9: event pay: add: reason is already a member of the verdict\n"
+                "a.toml:3:23: event pay: add: user is already a member of the verdict"
+            ),
+        ),
+        (
+            'time = "at?"',
+            'add = { z = "amuont" }',
+            '3:14: event pay: add z: unknown name "amuont" (did you mean "amount"?)',
+        ),
+        # features
+        ('window = "10s"', 'window = "999ms"', "10:10: feature pays_10s: expected a window of 1s to 24h, got '999ms'"),
+        ('window = "10s"', 'window = "25h"', "10:10: feature pays_10s: expected a window of 1s to 24h, got '25h'"),
+        (
+            'window = "10s"',
+            'window = "24h1us"',
+            "10:10: feature pays_10s: expected a window of 1s to 24h, got '24h1us'",
+        ),
+        ('window = "10s"', 'window = "10"', f'10:10: feature pays_10s: window: {DURATION}, got "10"'),
+        ('fn = "count"', 'fn = "conut"', "9:6: feature pays_10s: no aggregate 'conut' (did you mean \"count\"?)"),
+        (
+            'fn = "count"',
+            'fn = "stddev"',
+            "9:6: feature pays_10s: no aggregate 'stddev' (there are count, sum, previous, distinct, gap)",
+        ),
+        ('key = ["user"]', 'key = ["usr"]', "8:8: feature pays_10s: no field 'usr' (did you mean \"user\"?)"),
+        (
+            'key = ["user"]',
+            'key = ["user", "at"]',
+            "8:16: feature pays_10s: no field 'at' (there are user, amount, currency, n, x)",
+        ),
+        ('on = "pay"\nkey', 'on = "pya"\nkey', "7:6: feature pays_10s: no event 'pya' (did you mean \"pay\"?)"),
+        ('fn = "count"', 'fn = "count"\nof = "n"', "10:6: feature pays_10s: count takes no field, got of = 'n'"),
+        ('fn = "count"', 'fn = "sum"', "6:2: feature pays_10s: sum needs a field: of = …"),
+        (
+            'fn = "count"',
+            'fn = "sum"\nof = "m"',
+            "10:6: feature pays_10s: no field 'm' (there are user, amount, currency, n, x)",
+        ),
+        (
+            'fn = "count"',
+            'fn = "sum"\nof = "user"',
+            "10:6: feature pays_10s: sum takes float, int, money, but user is str",
+        ),
+        (
+            "[rule.big]",
+            '[feature.n]\non = "pay"\nkey = ["user"]\nfn = "count"\nwindow = "1s"\n\n[rule.big]',
+            "12:2: feature n: event pay has a field of that name",
+        ),
+        # rules
+        ('on = "pay"\nwhen', 'on = "pey"\nwhen', "13:6: rule big: no event 'pey' (did you mean \"pay\"?)"),
+        ("amount > 400", "amuont > 400", '14:9: rule big: unknown name "amuont" (did you mean "amount"?)'),
+        ("pays_10s > 1", "pays_10s > 'x'", None),
+        ('"amount > 400 && pays_10s > 1"', '"pays_10s + 1"', "14:9: rule big: expected bool, got int"),
+        ('"amount > 400 && pays_10s > 1"', '""', "14:9: rule big: expected an expression, got nothing"),
+        ("{user}", "{usr}", "15:10: rule big: reason: no field or feature 'usr' (did you mean \"user\"?)"),
+        (
+            "{user}",
+            "{}",
+            "15:10: rule big: reason: no field or feature '' (there are user, amount, currency, n, x, pays_10s, at)",
+        ),
+        ("{user}", "{user!r}", "15:10: rule big: reason: expected a name alone in braces, got {user!r}"),
+        ("{user}", "{amount:.2f}", "15:10: rule big: reason: expected a name alone in braces, got {amount:.2f}"),
+        ("{user}", "{user.name}", "15:10: rule big: reason: no field or feature 'user.name' (did you mean \"user\"?)"),
+        (
+            "{user}",
+            "{",
+            "15:10: rule big: reason: unexpected '{' in field name; write {{ and }} for braces",
+        ),
+        ("{user}", "}", "15:10: rule big: reason: single '}' encountered in format string; write {{ and }} for braces"),
+        (
+            "fires = [false]",
+            "fires = [false, true]",
+            "21:9: rule big: fires: expected as many answers as events (1), got 2",
+        ),
+        # the whole
+        ("[event.pay]", 'lateness = "soon"\n[event.pay]', f'1:12: lateness: {DURATION}, got "soon"'),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(old: str, new: str, expected: str | None) -> None:
+    found = problems(changed(old, new))
+
+    if expected is None:  # the words are those of the expressions; here, that there is one problem, in its place
+        assert len(found) == 1
+        assert found[0].startswith("a.toml:14:")
+    else:
+        assert found == f"a.toml:{expected}".split("\n")
+
+
+@pytest.mark.parametrize(
+    ("when", "line", "column"),
+    [
+        ('"usr == user"', 14, 9),
+        ('"user == usr"', 14, 17),
+        ("'user == usr'", 14, 17),
+        ('"""user == usr"""', 14, 19),
+        ('"""\nuser ==\n  usr"""', 16, 3),
+        ("'''\n\n  user == usr'''", 16, 11),
+        ('"""user ==\nusr"""', 15, 1),
+        ("'user == \"ä😀\" || usr'", 14, 25),
+        ('"user == \\"a\\" || usr"', 14, 8),  # with escapes, places inside do not show outside
+        ('"""\nuser == \\\n  usr"""', 14, 8),
+    ],
+)
+def test_an_error_in_an_expression_points_into_its_string(when: str, line: int, column: int) -> None:
+    text = changed('"amount > 400 && pays_10s > 1"', when)
+
+    assert problems(text) == [f'a.toml:{line}:{column}: rule big: unknown name "usr" (did you mean "user"?)']
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_their_places() -> None:
+    text = GOOD.replace('"float"', '"flaot"').replace('"10s"', '"10"').replace('"count"', '"cont"')
+    text = text.replace("{user}", "{usr}").replace("fires = [false]", "fires = []")
+    text += '[rule.second]\non = "pay"\nwhen = "curency == 1"\nreason = "{"\nscore = 1\noutcome = "block"\n'
+
+    assert [problem.split(": ", 1)[0] for problem in problems(text, OTHER.replace("str", "string"), "x = ")] == [
+        *(f"a.toml:{place}" for place in ("4:87", "9:6", "10:10", "15:10", "21:9", "24:9", "25:10")),
+        "b.toml:3:18",
+        "c.toml:1:5",
+    ]
+
+
+def test_one_mistake_is_told_once_though_much_follows_from_it() -> None:
+    second = '[rule.more]\non = "pay"\nwhen = "pays_10s > 5"\nreason = "{pays_10s}"\nscore = 1\noutcome = "block"\n'
+
+    assert len(problems(changed('window = "10s"', 'window = "10"') + second)) == 1
+    assert len(problems(changed('user = "str"', 'user = "string"'))) == 1
+    assert len(problems(changed("[event.pay]", 'lateness = "x"\n[event.pay]') + OTHER)) == 1
+
+
+# --- several files -----------------------------------------------------------------------------------------------
+
+
+def test_a_name_declared_twice_is_told_with_its_first_place() -> None:
+    assert problems(GOOD, "# again\n" + GOOD) == [
+        "b.toml:2:2: event pay: declared twice, first at a.toml:1",
+        "b.toml:7:2: feature pays_10s: declared twice, first at a.toml:6",
+        "b.toml:13:2: rule big: declared twice, first at a.toml:12",
+    ]
+
+
+def test_two_events_on_one_topic_are_refused() -> None:
+    assert problems(GOOD, OTHER.replace("clicks", "pays")) == [
+        "b.toml:2:9: event click: topic pays is already read by event pay"
+    ]
+    with pytest.raises(PackError, match=r"b\.toml:2:9: event click: topic pays is already read"):
+        parse({"a.toml": GOOD, "b.toml": OTHER.replace("clicks", "${LEGIT_TOPIC}")}, {"LEGIT_TOPIC": "pays"})
+
+
+def test_a_topic_that_another_event_reads_is_no_output() -> None:
+    text = OTHER.replace("[event.click]", '[event.click]\naccept_topic = "pays"')
+
+    assert problems(GOOD, text) == ["b.toml:2:16: event click: writes to topic pays, which event pay reads"]
+
+
+def test_a_pack_may_add_features_and_rules_to_anothers_events() -> None:
+    added = '[feature.spent]\non = "pay"\nkey = ["user", "currency"]\nfn = "sum"\nof = "amount"\nwindow = "1h"\n'
+    added += '[rule.spender]\non = "pay"\nwhen = "spent > 1000"\nreason = ""\nscore = 1\noutcome = "review"\n'
+
+    (event,) = parse({"a.toml": GOOD, "b.toml": added}).events
+
+    assert [feature.name for feature in event.features] == ["pays_10s", "spent"]
+    assert [rule.name for rule in event.rules] == ["big", "spender"]
+
+
+def test_each_file_has_its_own_lateness() -> None:
+    first, second = parse({"a.toml": GOOD, "b.toml": 'lateness = "1m"\n' + OTHER}).events
+
+    assert (first.lateness, second.lateness) == (3_600_000_000, 60_000_000)
+
+
+def test_files_that_cannot_be_read_are_told_all_together(tmp_path: Path) -> None:
+    missing, latin = tmp_path / "missing.toml", tmp_path / "latin.toml"
+    latin.write_bytes(b"# \xe4")
+
+    with pytest.raises(PackError) as caught:
+        load([missing, latin])
+
+    assert [(problem.file, problem.line) for problem in caught.value.problems] == [(str(latin), 0), (str(missing), 0)]
+    assert str(caught.value.problems[1]) == f"{missing}: pack: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", 'lateness = "1h"'])
+def test_a_pack_without_an_event_is_refused(text: str) -> None:
+    assert problems(text) == ["a.toml: pack: declares no event"]
+
+
+def test_a_file_with_windows_line_ends_is_read_with_the_same_places(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_bytes(changed('"amount > 400 && pays_10s > 1"', "'''\nuser ==\nusr'''").replace("\n", "\r\n").encode())
+
+    with pytest.raises(PackError, match=':16:1: rule big: unknown name "usr"'):
+        load([file])
+
+
+# --- what a good pack means --------------------------------------------------------------------------------------
+
+
+def pack(text: str = GOOD) -> Pack:
+    return parse({"a.toml": text})
+
+
+def test_topics_come_from_the_pack_the_settings_and_the_defaults_in_this_order() -> None:
+    text = GOOD.replace("[event.pay]", '[event.pay]\nreview_topic = "mine"\n').replace(
+        '"pays"', '"${TRANSACTIONS_TOPIC}"'
+    )
+
+    assert pack(text).topics_in == ("queuing.transactions",)
+    loaded = parse({"a.toml": text}, {"TRANSACTIONS_TOPIC": "in", "FRAUD_TOPIC": "bad", "REVIEW_TOPIC": "look"})
+    assert loaded.topics_in == ("in",)
+    assert loaded.events[0].topics == {"accept": "queuing.legit", "review": "mine", "block": "bad"}
+    assert loaded.topics_out == ("queuing.legit", "mine", "bad")
+
+
+def test_fields_and_features_know_whether_they_may_be_unknown() -> None:
+    text = GOOD + '[feature.by_n]\non = "pay"\nkey = ["user", "n"]\nfn = "count"\nwindow = "24h"\n'
+    text += '[feature.before]\non = "pay"\nkey = ["user"]\nfn = "previous"\nof = "x"\nwindow = "1s"\n'
+    (event,) = pack(text).events
+
+    assert [field.name for field in event.fields] == ["user", "amount", "currency", "x", "n"]
+    assert {name: (symbol.kind, symbol.optional) for name, symbol in event.symbols.items()} == {
+        "user": (Kind.STR, False),
+        "amount": (Kind.MONEY, False),
+        "currency": (Kind.STR, False),
+        "n": (Kind.INT, True),
+        "x": (Kind.FLOAT, False),
+        "pays_10s": (Kind.INT, False),
+        "by_n": (Kind.INT, True),
+        "before": (Kind.FLOAT, True),
+        "at": (Kind.TIME, False),
+    }
+    assert (event.time, event.time_optional) == ("at", True)
+
+
+SUM = '[feature.spent]\non = "pay"\nkey = ["user"]\nfn = "sum"\nof = "amount"\nwindow = "1h"\n'
+
+
+def test_adding_up_different_currencies_is_a_warning() -> None:
+    assert [str(warning) for warning in pack(GOOD + SUM).warnings] == [
+        "a.toml:26:6: feature spent: adds amounts of different currencies: put currency into its key"
+    ]
+    assert pack(GOOD + SUM.replace('"user"', '"user", "currency"')).warnings == ()
+    assert pack(GOOD.replace("money:currency", "money") + SUM).warnings == ()
+
+
+@pytest.mark.parametrize("when", ["true", "1 > 0", "'a' in ['a']"])
+def test_a_condition_that_reads_nothing_is_a_warning(when: str) -> None:
+    text = changed("amount > 400 && pays_10s > 1", when.replace("'", '\\"'))
+
+    assert [str(warning) for warning in pack(text).warnings] == [
+        "a.toml:14:8: rule big: its condition reads nothing, so it is always the same"
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["in", "true", "class", "for", "e", "size", "duration", "_", "__init__", "f_user", "raw"]
+)
+def test_any_name_of_letters_digits_and_underscores_may_be_a_field(name: str) -> None:
+    (event,) = pack(GOOD.replace('x = "float"', f'{name} = "float"').replace("{user}", f"{{{name}}}")).events
+
+    assert name in event.symbols
+
+
+# --- identity ----------------------------------------------------------------------------------------------------
+
+
+def identity(text: str) -> tuple[str, str]:
+    loaded = pack(text)
+    return loaded.hash, loaded.events[0].rules[0].version
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("fires = [false]", "fires = [true]"),
+        ("amount = 1,", "amount = 2,"),
+        ("score = 10", "score   =   10  # ten"),
+        ('fn = "count"\nwindow = "10s"', 'window = "10s"\nfn = "count"'),
+        ("[rule.big]", "\n\n[rule.big]"),
+        ('outcome = "block"', 'outcome = "block"\nmode = "live"'),
+        ("[event.pay]", 'lateness = "1h"\n[event.pay]'),
+    ],
+)
+def test_neither_tests_nor_formatting_make_another_pack(old: str, new: str) -> None:
+    assert identity(changed(old, new)) == identity(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("amount > 400", "amount > 401"),
+        ("score = 10", "score = 11"),
+        ("spends", "spent"),
+        ('outcome = "block"', 'outcome = "review"'),
+        ('outcome = "block"', 'outcome = "block"\nmode = "shadow"'),
+    ],
+)
+def test_another_rule_is_another_pack_and_another_version(old: str, new: str) -> None:
+    (hash_before, version_before), (hash_after, version_after) = identity(GOOD), identity(changed(old, new))
+
+    assert hash_after != hash_before
+    assert version_after != version_before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('window = "10s"', 'window = "11s"'),
+        ('time = "at?"', 'time = "at"'),
+        ("[event.pay]", 'lateness = "2h"\n[event.pay]'),
+        ('time = "at?"', 'add = { z = "score" }'),
+        (
+            "[rule.big]",
+            '[rule.first]\non = "pay"\nwhen = "x > 1.0"\nreason = ""\nscore = 1\noutcome = "block"\nmode = "off"\n[rule.big]',
+        ),
+    ],
+)
+def test_what_else_may_change_a_verdict_is_another_pack_of_the_same_rule(old: str, new: str) -> None:
+    (hash_before, version_before), (hash_after, version_after) = identity(GOOD), identity(changed(old, new))
+
+    assert hash_after != hash_before
+    assert version_after == version_before
+
+
+def test_the_order_of_rules_is_told_by_verdicts_so_it_is_part_of_the_pack() -> None:
+    second = '[rule.more]\non = "pay"\nwhen = "x > 5.0"\nreason = ""\nscore = 1\noutcome = "block"\n'
+
+    assert pack(GOOD + second).hash != pack(second + GOOD).hash
+
+
+def test_the_order_of_files_is_no_part_of_the_pack() -> None:
+    assert parse({"a.toml": GOOD, "b.toml": OTHER}).hash == parse({"b.toml": OTHER, "a.toml": GOOD}).hash
+
+
+def test_a_problem_says_where_what_and_what_would_help() -> None:
+    assert str(Problem("p.toml", 3, 5, "x: expected 1, got 2", 'did you mean "y"?')) == (
+        'p.toml:3:5: x: expected 1, got 2 (did you mean "y"?)'
+    )
+    assert str(Problem("p.toml", 0, 0, "no such file")) == "p.toml: no such file"
