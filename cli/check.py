@@ -7,7 +7,8 @@ from cli.errors import PROBLEMS
 from cli.terminal import clean, stdout
 from detection.check import run_tests
 from detection.errors import PackError
-from detection.pack import Pack, load
+from detection.loading import load
+from detection.pack import Pack
 from detection.settings import Settings
 
 

@@ -26,7 +26,8 @@ from cli.errors import PROBLEMS
 from cli.project import topics_of
 from cli.score import Score
 from cli.terminal import Terminal, stdout
-from detection.pack import Pack, load
+from detection.loading import load
+from detection.pack import Pack
 from detection.settings import Settings
 
 _PARTITIONS = 4

@@ -2,7 +2,8 @@
 
 from broker.config import LARGEST_VERDICT
 from broker.topics import TopicSpec
-from detection.pack import Pack, load
+from detection.loading import load
+from detection.pack import Pack
 from detection.settings import Settings
 
 

@@ -61,6 +61,6 @@ def is_review(verdict: Verdict) -> bool:
 
 def flow() -> Dataflow:
     """The dataflow as the settings want it: what `python -m bytewax.run dataflows.fraud` runs."""
-    from dataflows.start import start  # noqa: PLC0415  (importing a dataflow opens nothing and loads no client)
+    from dataflows.start import start  # noqa: PLC0415  importing a dataflow opens nothing and reads no setting
 
     return start(build)

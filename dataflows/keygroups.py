@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from detection.codec import Event, EventCodec
 from detection.errors import StateError
-from detection.features import GroupState
+from detection.features import GroupState, newest
 from detection.generated import define, indent
 from detection.kinds import Kind
 from detection.program import Program
@@ -72,7 +72,10 @@ class Parts(list[Part]):
         self.packed = packed
 
     def __reduce__(self) -> tuple[Callable[[bytes | list[Any]], "Parts"], tuple[bytes | list[Any]]]:
-        rows = [(*part, event and (event.kind, *msgspec.structs.astuple(event))) for *part, event in self]
+        rows = [
+            (sequence, place, newest(features), event and (event.kind, *msgspec.structs.astuple(event)))
+            for sequence, place, features, event in self
+        ]
         try:
             return Parts.received, (_encode(rows),)
         except OverflowError:  # sums beyond 64 bits

@@ -20,7 +20,8 @@ from broker.topics import preflight
 from dataflows.sinks import Sinks
 from dataflows.stopping import on_signals
 from detection.errors import PackError
-from detection.pack import Pack, load
+from detection.loading import load
+from detection.pack import Pack
 from detection.records import Record
 from detection.settings import Settings, SettingsError
 from sinks.kafka import KafkaSink, Outboxes

@@ -358,6 +358,8 @@ def _time(value: Any) -> int:
         except msgspec.ValidationError:
             raise ValueError(value) from None
         return (moment - (_EPOCH if moment.tzinfo else _EPOCH_NAIVE)) // _MICROSECOND
+    if isinstance(value, Decimal):  # as Python's `time.time() * 1000` writes it; microseconds are millionths too
+        return money(value / 1000)
     return _int(_int(value) * 1000)
 
 

@@ -51,6 +51,23 @@ def origin(number: int, topic: str) -> str:
     return f"{topic}/{number >> _ORIGIN_BITS}/{number & (1 << _ORIGIN_BITS) - 1}"
 
 
+def newest(computed: tuple[Any, ...]) -> list[Any]:
+    """What was computed for an event, with no more of each window's origins than a verdict names: to send it away.
+
+    The start of a window may become negative, so that start and end still tell how many events it holds.
+
+    >>> newest((3, [70, 71, 72], 0, 3)), newest((list(range(30)), 0, 30))[1:]
+    ([3, [70, 71, 72], 0, 3], [-10, 20])
+    """
+    out = list(computed)
+    for place, origins in enumerate(computed):
+        if type(origins) is list:
+            start, stop = computed[place + 1 : place + 3]
+            first = max(start, stop - EVIDENCE)
+            out[place : place + 3] = origins[first:stop], start - first, stop - first
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """One window of one log; several features may read it."""

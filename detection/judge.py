@@ -274,7 +274,8 @@ def text(kind: Kind, value: Any) -> str:
         return money_text(value)
     if kind is Kind.BOOL:
         return "true" if value else "false"
-    return str(show(kind, _glimpse(value)))
+    shown = show(kind, _glimpse(value))
+    return "unknown" if shown is None else str(shown)
 
 
 def _glimpse(value: Any) -> Any:

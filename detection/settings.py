@@ -151,12 +151,7 @@ class Settings(BaseSettings):
     @property
     def topics(self) -> dict[str, str]:
         """The topics that a pack may name by their setting, `${TRANSACTIONS_TOPIC}`."""
-        return {
-            "TRANSACTIONS_TOPIC": self.transactions_topic,
-            "FRAUD_TOPIC": self.fraud_topic,
-            "REVIEW_TOPIC": self.review_topic,
-            "LEGIT_TOPIC": self.legit_topic,
-        }
+        return {name.upper(): getattr(self, name) for name in _TOPICS}
 
     @classmethod
     def settings_customise_sources(
@@ -184,6 +179,11 @@ class Settings(BaseSettings):
             # `from None`: pydantic's own text shows the inputs, and a password could be among them.
             raise SettingsError([_complaint(detail) for detail in error.errors()]) from None
 
+
+_TOPICS = ("transactions_topic", "fraud_topic", "review_topic", "legit_topic")
+
+DEFAULT_TOPICS: Mapping[str, str] = {name.upper(): Settings.model_fields[name].default for name in _TOPICS}
+"""The topics that a pack may name by their setting, where nobody set them."""
 
 _OUR_KAFKA_VARIABLES = {"kafka_broker_url", "kafka_transactions_topic"}
 

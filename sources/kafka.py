@@ -273,9 +273,9 @@ def _complain(message: Message) -> None:
     place = f"{message.topic()}/{message.partition()}"
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  (confluent_kafka names its own codes so)
         msg = (
-            f"{place}: the offset to go on from is no longer in the topic ({error.str()}): records were deleted before "
-            "they were read. Lengthen the topic's retention; to go on behind the gap, start with a new recovery store "
-            "and APPLICATION_ID"
+            f"{place}: the offset to go on from is not in the topic ({error.str()}): records were deleted before they were "
+            "read, or the topic was made anew. Lengthen its retention; to go on with what is there, start with a new "
+            "recovery store and APPLICATION_ID"
         )
         raise SourceError(msg)
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:

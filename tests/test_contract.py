@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from broker.config import consumer_config, producer_config
 from broker.embedded import EmbeddedBroker
 from dataflows.decoding import DecodingSource
-from detection.pack import parse
+from detection.loading import parse
 from detection.program import Program
 from detection.records import DeadLetter, Record, Verdict
 from detection.settings import Settings
@@ -67,12 +67,12 @@ class Reading:
         """Read on until there are so many items, a part at a time."""
 
         def enough() -> bool:
-            for part in self._parts.values():
-                if len(self.items) < number:
-                    try:
+            before = -1
+            while before < len(self.items) < number:
+                before = len(self.items)
+                for part in self._parts.values():
+                    if len(self.items) < number:
                         self.items += part.next_batch()
-                    except StopIteration:
-                        return True
             return len(self.items) >= number
 
         wait_until(enough)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from detection.pack import load
+from detection.loading import load
 from detection.program import Engine
 from detection.records import DeadLetter, Record
 

@@ -13,7 +13,8 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 from dataflows.fraud import build
 from dataflows.sinks import Sinks
-from detection.pack import Pack, parse
+from detection.loading import parse
+from detection.pack import Pack
 from detection.program import Engine
 from detection.records import DeadLetter, Record, Verdict
 

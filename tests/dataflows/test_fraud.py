@@ -11,7 +11,7 @@ from bytewax.visualize import to_json
 
 from dataflows.fraud import build
 from dataflows.sinks import Sinks
-from detection.pack import load, parse
+from detection.loading import load, parse
 from detection.records import Record
 from sinks.kafka import KafkaSink, Outboxes
 from sources.kafka import KafkaSource

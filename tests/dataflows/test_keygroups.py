@@ -8,7 +8,7 @@ from dataflows.keygroups import GROUPS, Batch, Join, KeyGroup, Part, Parts, _rou
 from detection.codec import Event
 from detection.errors import StateError
 from detection.features import GroupState
-from detection.pack import parse
+from detection.loading import parse
 from detection.program import Decoder, Program
 from detection.records import DeadLetter, Record
 from tests.dataflows.examples import START, payment, traffic, wide

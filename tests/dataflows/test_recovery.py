@@ -15,7 +15,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource
 
 from detection.errors import StateError
-from detection.pack import parse
+from detection.loading import parse
 from detection.records import Record
 from tests.dataflows.examples import (
     ENTRIES,

@@ -22,7 +22,7 @@ from confluent_kafka import Message, Producer
 from broker.apache import ApacheKafka
 from dataflows.launcher import free_ports
 from dataflows.stopping import GAVE_UP
-from detection.pack import load
+from detection.loading import load
 from detection.records import Record
 from tests.conftest import Broker
 from tests.dataflows.examples import START, WIDE, engine_says

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from detection.check import run_tests
-from detection.pack import load, parse
+from detection.loading import load, parse
 
 SHIPPED = sorted((Path(__file__).parents[2] / "packs").glob("*.toml"))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from detection.codec import DEEPEST, INT64_MAX, INT64_MIN, Event, EventCodec, money
 from detection.errors import UndecodableError
-from detection.pack import parse
+from detection.loading import parse
 from detection.program import Decoder, Program
 from detection.records import DeadLetter, Record
 
@@ -532,3 +532,10 @@ def test_an_event_knows_whether_its_input_has_a_member_that_the_verdict_adds(
     value: bytes, codec: EventCodec, *, clash: bool
 ) -> None:
     assert event(value, codec)["clash"] is clash
+
+
+@pytest.mark.parametrize(
+    ("text", "micros"), [("1700000000000.0", 1_700_000_000_000_000), ("1700000000000.2505", 1_700_000_000_000_250)]
+)
+def test_epoch_milliseconds_may_have_decimals(text: str, micros: int) -> None:
+    assert event(b'{%b,"at":%b}' % (OK, text.encode()))["time"] == micros

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from detection.errors import StateError
 from detection.features import GroupState
-from detection.pack import Pack, parse
+from detection.loading import parse
+from detection.pack import Pack
 from detection.program import Decoder, Engine, Program
 from detection.records import DeadLetter, Record, Verdict
 

@@ -6,7 +6,8 @@ import pytest
 
 from detection.errors import PackError, Problem
 from detection.kinds import Kind
-from detection.pack import Pack, load, parse
+from detection.loading import load, parse
+from detection.pack import Pack
 
 GOOD = """\
 [event.pay]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from detection.pack import parse
+from detection.loading import parse
 from detection.program import Decoder, Engine, Program
 from detection.records import DeadLetter, Record, Verdict
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from detection.pack import Pack, load
+from detection.loading import load
+from detection.pack import Pack
 from detection.program import Engine
 from detection.records import Record, Verdict
 

@@ -15,7 +15,8 @@ from dataflows.fraud import build
 from dataflows.metrics import METRICS
 from dataflows.sinks import Sinks
 from detection import features
-from detection.pack import Pack, load
+from detection.loading import load
+from detection.pack import Pack
 from detection.settings import Settings
 from sinks import kafka as sinks_kafka
 from sources import kafka as sources_kafka

@@ -12,7 +12,7 @@ from detection.check import run_tests
 from detection.codec import DEEPEST
 from detection.errors import PackError
 from detection.kinds import Kind
-from detection.pack import load, parse
+from detection.loading import load, parse
 from detection.packfile import CaseTable, EventTable, FeatureTable, PackTable, RuleTable, Table
 from detection.program import Engine
 from detection.records import DeadLetter, Record, Verdict

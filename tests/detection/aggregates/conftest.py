@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from detection.pack import parse
+from detection.loading import parse
 from detection.program import Engine
 from detection.records import Record, Verdict
 

@@ -1,0 +1,507 @@
+"""Reading packs: every problem of every file is told at once, with its place."""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from string import Formatter
+from typing import Final
+
+from pydantic import ValidationError
+
+from detection.aggregates import AGGREGATES, Aggregate
+from detection.errors import PackError, Problem
+from detection.expressions import Constants, Expression, ExpressionError, Language, Symbol
+from detection.kinds import Kind, parse_duration
+from detection.pack import VERDICT_MEMBERS, EventType, Feature, Field, Pack, Reason, Rule
+from detection.packfile import EventTable, FeatureTable, PackTable, RuleTable, Table
+from detection.positions import Positions
+from detection.settings import DEFAULT_TOPICS
+
+SHORTEST_WINDOW: Final = 1_000_000
+LONGEST_WINDOW: Final = 24 * 3600 * 1_000_000
+
+_FIELD_TYPE = re.compile(r"^(str|int|float|bool|money(?::(?P<currency>\w+))?)(?P<optional>\?)?$")
+_REFERENCE = re.compile(r"^\$\{(\w+)\}$")
+
+
+def load(paths: Iterable[str | Path], topics: Mapping[str, str] | None = None) -> Pack:
+    """Read and check pack files.
+
+    Args:
+        paths: The files; loaded together they form one set.
+        topics: Topics by the name of their setting; absent: the defaults.
+
+    Raises:
+        PackError: With every problem found, each with its place.
+    """
+    texts: dict[str, str] = {}
+    problems = []
+    for path in paths:
+        try:
+            texts[str(path)] = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(
+                Problem(str(path), 0, 0, f"pack: cannot be read: {getattr(error, 'strerror', None) or error}")
+            )
+    if problems:
+        raise PackError(problems)
+    return parse(texts, topics)
+
+
+def parse(texts: Mapping[str, str], topics: Mapping[str, str] | None = None) -> Pack:
+    """As `load`, from texts by file name."""
+    loader = _Loader({**DEFAULT_TOPICS, **(topics or {})})
+    for name, text in texts.items():
+        loader.read(name, text)
+    return loader.finish()
+
+
+@dataclass(slots=True)
+class _File:
+    name: str
+    text: str
+    table: PackTable
+    places: Positions | None = None
+
+    def positions(self) -> Positions:
+        if self.places is None:
+            self.places = Positions(self.text)
+        return self.places
+
+
+@dataclass(slots=True)
+class _Loader:
+    """Goes through the files once, keeping every problem instead of stopping at the first."""
+
+    topics: Mapping[str, str]
+    files: list[_File] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    """Fields and features that are declared, but wrong: what reads them is not checked, or one mistake would be told
+    twice."""
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def read(self, name: str, text: str) -> None:
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+            end = text.count("\n") + 1, len(text) - text.rfind("\n")
+            line, column = (int(place[1]), int(place[2])) if place else end
+            message = re.sub(r" \(at .*\)$", "", str(error))
+            self.problems.append(Problem(name, line, column, f"not TOML: {message[:1].lower()}{message[1:]}"))
+            return
+        try:
+            self.files.append(_File(name, text, PackTable.model_validate(data)))
+        except ValidationError as error:
+            places = Positions(text)
+            for detail in error.errors(include_url=False, include_input=True):
+                path = tuple(part for part in detail["loc"] if part != "[key]")
+                is_key = detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
+                line, column = places.key(path) if is_key else places.value(path)
+                self.problems.append(Problem(name, line, column, *_explain(path, dict(detail))))
+
+    def finish(self) -> Pack:
+        events = self._merged("event")
+        features = self._merged("feature")
+        rules = self._merged("rule")
+        if not events and not self.problems:
+            self.problems.append(Problem(", ".join(file.name for file in self.files), 0, 0, "pack: declares no event"))
+        compiled = self._events(events, features, rules) if events else ()
+        if self.problems:
+            raise PackError(list(dict.fromkeys(self.problems)))
+        return Pack(self._hash(), compiled, tuple(self.warnings))
+
+    def _merged(self, section: str) -> dict[str, _File]:
+        owners: dict[str, _File] = {}
+        for file in self.files:
+            for name in getattr(file.table, section):
+                if name in owners:
+                    first = owners[name]
+                    line, _ = first.positions().key((section, name))
+                    self._at(
+                        file,
+                        (section, name),
+                        f"{section} {name}: declared twice, first at {first.name}:{line}",
+                        key=True,
+                    )
+                else:
+                    owners[name] = file
+        return owners
+
+    def _hash(self) -> str:
+        tables = [file.table.model_dump(mode="json") for file in self.files]
+        for table in tables:
+            for rule in table["rule"].values():
+                del rule["test"]
+        merged = {
+            section: {name: item for table in tables for name, item in table[section].items()}
+            for section in ("event", "feature", "rule")
+        }
+        lateness = {name: table["lateness"] for table in tables for name in table["event"]}
+        # The order of rules and of added members is the order in which a verdict tells them.
+        rules = {on: [name for name, rule in merged["rule"].items() if rule["on"] == on] for on in merged["event"]}
+        added = {name: list(event["add"]) for name, event in merged["event"].items()}
+        return _digest({**merged, "lateness": lateness, "order": [rules, added]})[:12]
+
+    # --- meaning -----------------------------------------------------------------------------------------------
+
+    def _events(
+        self, owners: Mapping[str, _File], features: Mapping[str, _File], rules: Mapping[str, _File]
+    ) -> tuple[EventType, ...]:
+        topics: dict[str, str] = {}
+        fields = {name: self._fields(owner, name, owner.table.event[name]) for name, owner in owners.items()}
+        featured = self._features(features, fields)
+        self._orphans(rules, owners)
+        compiled = []
+        for name, owner in owners.items():
+            table = owner.table.event[name]
+            topic = self._topic(owner, ("event", name, "topic"), table.topic)
+            if topic in topics:
+                self._at(
+                    owner,
+                    ("event", name, "topic"),
+                    f"event {name}: topic {topic} is already read by event {topics[topic]}",
+                )
+            topics[topic] = name
+            time, time_optional = self._time(owner, name, table, fields[name])
+            mine = tuple(feature for feature in featured if feature.on == name)
+            symbols = {field.name: field.symbol for field in fields[name].values()}
+            symbols |= {feature.name: feature.symbol for feature in mine}
+            if time is not None:
+                if any(feature.name == time for feature in mine):
+                    self._at(
+                        owner, ("event", name, "time"), f"event {name}: time {time!r} is also the name of a feature"
+                    )
+                symbols[time] = Symbol(Kind.TIME, f"e.f_{time}")
+            constants = Constants()
+            judged = self._rules(
+                {rule: file for rule, file in rules.items() if file.table.rule[rule].on == name}, symbols, constants
+            )
+            compiled.append(
+                EventType(
+                    name=name,
+                    topic=topic,
+                    fields=tuple(sorted(fields[name].values(), key=lambda item: item.optional)),
+                    time=time,
+                    time_optional=time_optional,
+                    topics={
+                        "accept": self._topic(
+                            owner, ("event", name, "accept_topic"), table.accept_topic or "${LEGIT_TOPIC}"
+                        ),
+                        "review": self._topic(
+                            owner, ("event", name, "review_topic"), table.review_topic or "${REVIEW_TOPIC}"
+                        ),
+                        "block": self._topic(
+                            owner, ("event", name, "block_topic"), table.block_topic or "${FRAUD_TOPIC}"
+                        ),
+                    },
+                    lateness=self._duration(owner, ("lateness",), "lateness", owner.table.lateness),
+                    features=mine,
+                    rules=judged,
+                    added=self._added(owner, name, table, symbols, constants),
+                    constants=constants,
+                    symbols=symbols,
+                )
+            )
+        for event in compiled:
+            for decision, topic in event.topics.items():
+                if topic in topics:
+                    self._at(
+                        owners[event.name],
+                        ("event", event.name, f"{decision}_topic"),
+                        f"event {event.name}: writes to topic {topic}, which event {topics[topic]} reads",
+                    )
+        return tuple(compiled)
+
+    def _fields(self, owner: _File, event: str, table: EventTable) -> dict[str, Field]:
+        fields: dict[str, Field] = {}
+        for name, text in table.fields.items():
+            path = ("event", event, "fields", name)
+            match = _FIELD_TYPE.match(text)
+            if match is None:
+                self._at(
+                    owner,
+                    path,
+                    f"field {name}: expected str, int, float, bool or money, with ? if it may be missing, got {text!r}",
+                )
+                self.broken.add(name)
+                continue
+            currency = match["currency"]
+            if currency is not None and not table.fields.get(currency, "").startswith("str"):
+                self._at(owner, path, f"field {name}: its currency {currency!r} is no str field of event {event}")
+            fields[name] = Field(name, Kind(match[1].partition(":")[0]), match["optional"] is not None, currency)
+        return fields
+
+    def _time(
+        self, owner: _File, event: str, table: EventTable, fields: Mapping[str, Field]
+    ) -> tuple[str | None, bool]:
+        if table.time is None:
+            return None, False
+        name = table.time.removesuffix("?")
+        if name in fields or not re.fullmatch(r"\w+", name):
+            problem = "is also one of the fields; name it only here" if name in fields else "is no member's name"
+            self._at(owner, ("event", event, "time"), f"event {event}: time {table.time!r} {problem}")
+        return name, table.time.endswith("?")
+
+    def _topic(self, owner: _File, path: tuple[str, ...], text: str) -> str:
+        reference = _REFERENCE.match(text)
+        if reference is None:
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
+                self._at(
+                    owner,
+                    path,
+                    f"{path[-1]}: expected a Kafka topic name (letters, digits, '.', '_', '-'), got {text!r}",
+                )
+            return text
+        if reference[1] not in self.topics:
+            known = ", ".join(f"${{{name}}}" for name in self.topics)
+            self._at(owner, path, f"{path[-1]}: no setting {reference[1]}; there are {known}")
+            return text
+        return self.topics[reference[1]]
+
+    def _features(self, owners: Mapping[str, _File], fields: Mapping[str, Mapping[str, Field]]) -> list[Feature]:
+        features = []
+        for name, owner in owners.items():
+            table = owner.table.feature[name]
+            before = len(self.problems)
+            window = self._window(owner, name, table)
+            aggregate = AGGREGATES.get(table.fn)
+            if aggregate is None:
+                self._unknown(owner, ("feature", name, "fn"), f"feature {name}: no aggregate", table.fn, AGGREGATES)
+            if table.on not in fields:
+                self._unknown(owner, ("feature", name, "on"), f"feature {name}: no event", table.on, fields)
+            known = fields.get(table.on, {})
+            for index, part in enumerate(table.key if known else ()):
+                if part not in known:
+                    self._unknown(owner, ("feature", name, "key", index), f"feature {name}: no field", part, known)
+            if name in known:
+                self._at(
+                    owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True
+                )
+            of = self._of(owner, name, table, aggregate, known) if aggregate and known else None
+            if len(self.problems) > before or aggregate is None or not self.broken.isdisjoint((*table.key, table.of)):
+                self.broken.add(name)
+                continue
+            key = [known[part] for part in table.key]
+            kind = of.kind if of else None
+            optional = aggregate.optional or any(part.optional for part in (*key, *([of] if of else [])))
+            features.append(
+                Feature(name, table.on, tuple(key), aggregate, of, window, aggregate.result(kind), optional)
+            )
+            if of and of.currency and of.currency not in table.key and aggregate.name == "sum":
+                self._warn(
+                    owner,
+                    ("feature", name, "of"),
+                    f"feature {name}: adds amounts of different currencies: put {of.currency} into its key",
+                )
+        return features
+
+    def _window(self, owner: _File, name: str, table: FeatureTable) -> int:
+        path = ("feature", name, "window")
+        before = len(self.problems)
+        window = self._duration(owner, path, f"feature {name}: window", table.window)
+        if len(self.problems) == before and not SHORTEST_WINDOW <= window <= LONGEST_WINDOW:
+            self._at(owner, path, f"feature {name}: expected a window of 1s to 24h, got {table.window!r}")
+        return window
+
+    def _of(
+        self, owner: _File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]
+    ) -> Field | None:
+        if not aggregate.of:
+            if table.of is not None:
+                self._at(
+                    owner, ("feature", name, "of"), f"feature {name}: {table.fn} takes no field, got of = {table.of!r}"
+                )
+            return None
+        if table.of is None:
+            self._at(owner, ("feature", name), f"feature {name}: {table.fn} needs a field: of = …", key=True)
+            return None
+        of = known.get(table.of)
+        if of is None:
+            self._unknown(owner, ("feature", name, "of"), f"feature {name}: no field", table.of, known)
+        elif of.kind not in aggregate.of:
+            expected = ", ".join(sorted(aggregate.of))
+            self._at(
+                owner,
+                ("feature", name, "of"),
+                f"feature {name}: {table.fn} takes {expected}, but {of.name} is {of.kind}",
+            )
+        return of
+
+    def _orphans(self, rules: Mapping[str, _File], events: Mapping[str, _File]) -> None:
+        for name, owner in rules.items():
+            on = owner.table.rule[name].on
+            if on not in events:
+                self._unknown(owner, ("rule", name, "on"), f"rule {name}: no event", on, events)
+
+    def _rules(
+        self, owners: Mapping[str, _File], symbols: Mapping[str, Symbol], constants: Constants
+    ) -> tuple[Rule, ...]:
+        language = Language(symbols)
+        rules = []
+        for name, owner in owners.items():
+            table = owner.table.rule[name]
+            condition = self._expression(
+                owner,
+                ("rule", name, "when"),
+                f"rule {name}",
+                language,
+                table.when,
+                constants=constants,
+                expects=Kind.BOOL,
+            )
+            reason = self._reason(owner, name, table, symbols)
+            for index, case in enumerate(table.test):
+                if len(case.fires) != len(case.given):
+                    path = ("rule", name, "test", index, "fires")
+                    expected = f"expected as many answers as events ({len(case.given)})"
+                    self._at(owner, path, f"rule {name}: fires: {expected}, got {len(case.fires)}")
+            if condition is None or reason is None or table.mode == "off":
+                continue
+            if not condition.names:
+                self._warn(
+                    owner, ("rule", name, "when"), f"rule {name}: its condition reads nothing, so it is always the same"
+                )
+            reads = dict.fromkeys((*condition.names, *(part for _, part in reason.parts if part is not None)))
+            version = _digest(table.model_dump(mode="json", exclude={"test"}))[:8]
+            rules.append(
+                Rule(
+                    name,
+                    version,
+                    condition,
+                    reason,
+                    tuple(reads),
+                    table.score,
+                    table.outcome,
+                    table.mode,
+                    tuple(table.test),
+                )
+            )
+        return tuple(rules)
+
+    def _reason(self, owner: _File, name: str, table: RuleTable, symbols: Mapping[str, Symbol]) -> Reason | None:
+        path = ("rule", name, "reason")
+        try:
+            parts = list(Formatter().parse(table.reason))
+        except ValueError as error:
+            self._at(owner, path, f"rule {name}: reason: {str(error).lower()}; write {{{{ and }}}} for braces")
+            return None
+        for _, reference, spec, conversion in parts:
+            if reference is None:
+                continue
+            if spec or conversion:
+                got = reference + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+                self._at(owner, path, f"rule {name}: reason: expected a name alone in braces, got {{{got}}}")
+                return None
+            if reference not in symbols:
+                self._unknown(owner, path, f"rule {name}: reason: no field or feature", reference, symbols)
+                return None
+        return Reason(tuple((literal, reference) for literal, reference, _, _ in parts))
+
+    def _added(
+        self, owner: _File, event: str, table: EventTable, symbols: Mapping[str, Symbol], constants: Constants
+    ) -> dict[str, Expression]:
+        scope = {
+            **symbols,
+            "fraudulent": Symbol(Kind.BOOL, "fraudulent"),
+            "decision": Symbol(Kind.STR, "decision"),
+            "score": Symbol(Kind.INT, "score"),
+        }
+        language = Language(scope) if table.add else None
+        added = {}
+        for name, text in table.add.items():
+            path = ("event", event, "add", name)
+            if name in VERDICT_MEMBERS or name in table.fields:
+                self._at(owner, path, f"event {event}: add: {name} is already a member of the verdict", key=True)
+            assert language is not None
+            expression = self._expression(
+                owner, path, f"event {event}: add {name}", language, text, constants=constants
+            )
+            if expression is not None:
+                added[name] = expression
+        return added
+
+    def _expression(
+        self,
+        owner: _File,
+        path: tuple[str | int, ...],
+        subject: str,
+        language: Language,
+        text: str,
+        *,
+        constants: Constants,
+        expects: Kind | None = None,
+    ) -> Expression | None:
+        if not self.broken.isdisjoint(re.findall(r"\w+", text)):
+            return None
+        try:
+            return language.compile(text, constants, expects=expects)
+        except ExpressionError as error:
+            line, column = owner.positions().inside(path, error.offset)
+            self.problems.append(Problem(owner.name, line, column, f"{subject}: {error.message}", error.hint))
+            return None
+
+    def _duration(self, owner: _File, path: tuple[str | int, ...], subject: str, text: str) -> int:
+        try:
+            return parse_duration(text, subject)
+        except ValueError as error:
+            self._at(owner, path, str(error))
+            return 0
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def _at(
+        self, owner: _File, path: tuple[str | int, ...], message: str, *, key: bool = False, hint: str | None = None
+    ) -> None:
+        places = owner.positions()
+        line, column = places.key(path) if key else places.value(path)
+        self.problems.append(Problem(owner.name, line, column, message, hint))
+
+    def _warn(self, owner: _File, path: tuple[str | int, ...], message: str) -> None:
+        line, column = owner.positions().value(path)
+        self.warnings.append(Problem(owner.name, line, column, message))
+
+    def _unknown(self, owner: _File, path: tuple[str | int, ...], subject: str, got: str, known: Iterable[str]) -> None:
+        if got in self.broken:
+            return
+        names = list(known)
+        close = get_close_matches(got, names, n=1)
+        hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}" if names else None
+        self._at(owner, path, f"{subject} {got!r}", hint=hint)
+
+
+def _explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[str, str | None]:
+    """A pydantic error in our words: subject, expectation, what came."""
+    where = ".".join(str(part) for part in path)
+    sections: dict[str, type[Table]] = {"event": EventTable, "feature": FeatureTable, "rule": RuleTable}
+    tables: dict[int, type[Table] | None] = {0: PackTable, 2: sections.get(str(path[0]))}
+    match detail["type"]:
+        case "extra_forbidden":
+            table = tables.get(len(path) - 1)
+            names = list(table.model_fields) if table else []
+            close = get_close_matches(str(path[-1]), names, n=1)
+            hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}" if names else None
+            return f"{where}: no such key", hint
+        case "missing":
+            return f"{where}: is missing", None
+        case "dict_type" | "model_type":
+            return f"{where}: expected a table, got {detail['input']!r}", None
+        case "too_short":
+            return f"{where}: expected at least one item, got none", None
+        case "string_pattern_mismatch":
+            return f"{where}: expected a name of letters, digits and _, got {detail['input']!r}", None
+        case _:
+            message = str(detail["msg"]).removeprefix("Input should be ").removeprefix("a valid ")
+            return f"{where}: expected {message[:1].lower()}{message[1:]}, got {detail['input']!r}", None
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
