@@ -16,7 +16,7 @@ from detection.settings import Settings
 if TYPE_CHECKING:
     from broker.logs import ClientLog
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 9.0  # with the start of Python, a person waits no more than 10
 _LOOK_SECONDS = 1.0
 _RETELL_SECONDS = 0.1
 

@@ -1,6 +1,5 @@
 """How the demo shows its score: a page drawn again and again, or a line now and then, and a summary at the end."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,7 +8,7 @@ from rich.text import Text
 
 from cli.score import Score
 from cli.terminal import clean
-from cli.verdicts import DEAD, STYLES, WORDS
+from cli.verdicts import DEAD, OTHER, STYLES, WORDS, clock
 
 _WORST, _MEDIAN = 0.99, 0.5
 
@@ -57,6 +56,7 @@ def closing(score: Score, seconds: float) -> RenderableType:
         ("events", f"{score.events:,} in {seconds:.1f} s"),
         *((WORDS[decision].lower(), f"{score.verdicts[decision]:,}") for decision in WORDS),
         ("dead letters", f"{score.dead_letters:,}"),
+        *([("written by others", f"{score.others:,}")] if score.others else []),
         ("without an answer", f"{score.missing:,}"),
         ("answered twice", f"{score.doubled:,}"),
         ("latency", f"p50 {_ms(score.latency_ms(_MEDIAN))}, p99 {_ms(score.latency_ms(_WORST))}"),
@@ -73,6 +73,8 @@ def _counts(score: Score) -> Table:
     for decision, word in WORDS.items():
         decisions.add_row(Text(word, STYLES[word]), f"{score.verdicts[decision]:,}")
     decisions.add_row(Text(DEAD, STYLES[DEAD]), f"{score.dead_letters:,}")
+    if score.others:
+        decisions.add_row(OTHER, f"{score.others:,}")
     topics = Table("topic", "", box=None, padding=(0, 1))
     for topic, number in sorted(score.by_topic.items()):
         topics.add_row(topic, f"{number:,}")
@@ -87,9 +89,8 @@ def _counts(score: Score) -> Table:
 def _frauds(score: Score) -> Table:
     table = Table("last frauds", "topic", "key", "reasons", box=None, padding=(0, 1), expand=True)
     for fraud in reversed(score.frauds):
-        at = datetime.fromtimestamp(fraud.at / 1_000, UTC).strftime("%H:%M:%SZ")
         row = (Text(clean(text), no_wrap=True, overflow="ellipsis") for text in (fraud.topic, fraud.key, fraud.reasons))
-        table.add_row(Text(at, STYLES["FRAUD"]), *row)
+        table.add_row(Text(clock(fraud.at, "seconds"), STYLES["FRAUD"]), *row)
     return table
 
 

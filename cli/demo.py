@@ -1,6 +1,7 @@
 """`fraud demo`: a broker, traffic of all kinds, the dataflow as a process of its own, and what comes out of it."""
 
 import json
+import os
 import secrets
 import signal
 import sys
@@ -22,7 +23,7 @@ from broker.logs import logs_to_stderr
 from broker.topics import create_missing
 from cli import board
 from cli.demo_parts import DataflowError, DataflowProcess, Reader, Traffic
-from cli.errors import PROBLEMS
+from cli.errors import PROBLEMS, UsageError
 from cli.project import topics_of
 from cli.score import Score
 from cli.terminal import Terminal, stdout
@@ -64,6 +65,7 @@ def demo(
         summary: Write what was counted to this file, as JSON.
         rate: Events per second, of all kinds together.
     """
+    _check_summary(summary)
     logs_to_stderr()
     console = stdout()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -95,6 +97,13 @@ def demo(
         told = board.summary(reader.score, seconds=lasted, broker=broker)
         summary.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     return 0
+
+
+def _check_summary(path: Path | None) -> None:
+    """Say now, not at the end, that the summary could not be written."""
+    if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+        msg = f"--summary: expected a file that can be written, in a folder that exists, got {path}"
+        raise UsageError(msg)
 
 
 def _stage(opened: ExitStack, kind: BrokerKind, console: Terminal) -> tuple[Settings, Pack]:

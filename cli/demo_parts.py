@@ -14,7 +14,7 @@ from broker.config import consumer_config, producer_config
 from broker.topics import preflight
 from cli.score import Score
 from cli.terminal import clean
-from cli.verdicts import text_of
+from cli.verdicts import OtherError, headers_of, text_of
 from dataflows.launcher import Patience, dataflow_command, die_with_parent, prepare_store
 from detection.pack import Pack
 from detection.settings import Settings
@@ -163,7 +163,10 @@ class Reader:
         """Count what has arrived, and wait at most `seconds` for something."""
         for message in self._consumer.consume(_BATCH, seconds):
             if message.error() is None:
-                self._take(message)
+                try:
+                    self._take(message)
+                except OtherError:
+                    self.score.others += 1
 
     def close(self) -> None:
         """Read no more."""
@@ -172,11 +175,10 @@ class Reader:
     def _take(self, message: Message) -> None:
         topic, at = str(message.topic()), message.timestamp()[1]
         if topic in self._inputs:
-            headers = dict(message.headers() or ())
             origin = f"{topic}/{message.partition()}/{message.offset()}"
-            self.score.take_event(origin, at, fraud=headers.get("label") == b"fraud")
+            self.score.take_event(origin, at, fraud=headers_of(message).get("label") == b"fraud")
         elif topic == self._dead_letters:
-            self.score.take_dead_letter(text_of(dict(message.headers() or ()).get("fraud.origin")), at)
+            self.score.take_dead_letter(text_of(headers_of(message).get("fraud.origin")), at)
         else:
             self.score.take_verdict(topic, message.key(), message.value() or b"", at)
 

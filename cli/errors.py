@@ -1,6 +1,7 @@
 """What goes wrong, as a person at a terminal is told it: lines on stderr and an exit code."""
 
 import sys
+from pathlib import Path
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -30,6 +31,8 @@ def tell(error: Exception) -> int:
             lines, code = [f"fraud: {error}"], USAGE
         case BrokerError() | DeliveryError():
             lines, code = [f"fraud: {error}"], BROKER
+        case OSError(filename=str() | Path() as path):
+            lines, code = [f"fraud: {path}: {error.strerror}"], PROBLEMS
         case KafkaException():
             lines, code = [f"fraud: {error_in(error).str()}"], BROKER
         case _:

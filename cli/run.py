@@ -12,7 +12,7 @@ from cyclopts import Parameter, validators
 from broker.logs import logs_to_stderr
 from broker.topics import create_missing
 from cli.project import read_project, topics_of
-from dataflows.launcher import Launcher, dataflow_command, prepare_store, process_environment
+from dataflows.launcher import Launcher, check_environment, dataflow_command, prepare_store, process_environment
 
 _LEAST_PARTS = 4
 
@@ -38,6 +38,7 @@ def run(
     """
     logs_to_stderr()
     settings, pack = read_project()
+    check_environment(os.environ, processes)
     for name in create_missing(settings, topics_of(settings, pack, partitions=partitions)):
         _write(f"fraud: created topic {name}")
     # The number of parts is final, and a worker without one has nowhere to put its state: room for four times as many.

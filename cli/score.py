@@ -5,7 +5,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from cli.verdicts import read_verdict, text_of, topic_of
+from cli.verdicts import parse_origin, read_verdict, text_of, topic_of
 
 _SLOWEST_MS: Final = 60_000
 _MOST_WAITING: Final = 500_000
@@ -60,6 +60,7 @@ class Score:
         by_topic: Verdicts by the topic they were written to.
         rules: Hits by rule, those of shadow rules too.
         dead_letters: Events that could not be judged.
+        others: Records of output topics that somebody else has written.
         doubled: Answers to events that had one.
         frauds: The newest.
         right: Blocked, and labelled a fraud.
@@ -72,6 +73,7 @@ class Score:
     by_topic: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
     dead_letters: int = 0
+    others: int = 0
     doubled: int = 0
     frauds: deque[Fraud] = field(default_factory=lambda: deque(maxlen=_SHOWN))
     right: int = 0
@@ -109,24 +111,34 @@ class Score:
             self._given_up += 1
 
     def take_verdict(self, topic: str, key: bytes | str | None, value: bytes, at: int) -> None:
-        """Count a record of an output topic, written at `at`, ms since the epoch."""
+        """Count a record of an output topic, written at `at`, ms since the epoch.
+
+        Raises:
+            OtherError: It is no verdict; nothing was counted.
+        """
         answer = read_verdict(value)
         verdict = answer.verdict
+        place = parse_origin(verdict.origin)
         self.verdicts[verdict.decision] += 1
         self.by_topic[topic] += 1
         self.rules.update(hit.id for hit in verdict.rules)
         if answer.fraudulent:
             self.frauds.append(Fraud(at, topic_of(verdict.origin), text_of(key), "; ".join(answer.reason)))
-        self._take_answer(verdict.origin, at, blocked=answer.fraudulent)
+        self._take_answer(verdict.origin, place, at, blocked=answer.fraudulent)
 
     def take_dead_letter(self, origin: str, at: int) -> None:
-        """Count a record of the dead letter topic, written at `at`, ms since the epoch."""
-        self.dead_letters += 1
-        self._take_answer(origin, at, blocked=None)
+        """Count a record of the dead letter topic, written at `at`, ms since the epoch.
 
-    def _take_answer(self, origin: str, at: int, *, blocked: bool | None) -> None:
-        partition, _, offset = origin.rpartition("/")
-        if not self._answered.setdefault(partition, Answered()).add(int(offset)):
+        Raises:
+            OtherError: It is no dead letter; nothing was counted.
+        """
+        place = parse_origin(origin)
+        self.dead_letters += 1
+        self._take_answer(origin, place, at, blocked=None)
+
+    def _take_answer(self, origin: str, place: tuple[str, int], at: int, *, blocked: bool | None) -> None:
+        partition, offset = place
+        if not self._answered.setdefault(partition, Answered()).add(offset):
             self.doubled += 1
             return
         event = self._waiting.pop(origin, None)

@@ -1,7 +1,6 @@
 """`fraud simulate`."""
 
 import secrets
-import signal
 import sys
 import threading
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from broker.config import producer_config
 from broker.logs import logs_to_stderr
 from broker.topics import preflight
 from cli.errors import UsageError
+from cli.stopping import stop_event
 from cli.terminal import Terminal, stdout
 from detection.settings import Settings
 from simulation import DEFAULT_FRAUD_SHARE, TRAFFIC
@@ -60,9 +60,7 @@ def simulate(
     rate = rate or (settings.transactions_per_second if kind == "transfers" else _EVENTS_PER_SECOND)
     seed = secrets.randbits(32) if seed is None else seed
     preflight(settings, [topic])
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stop.set())
+    stop = stop_event()
     console.print(f"{topic} on {settings.kafka_broker_url}: {rate:g} a second, seed {seed}")
     if seconds is not None:
         end = threading.Timer(seconds, stop.set)

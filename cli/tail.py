@@ -1,10 +1,7 @@
 """`fraud tail`."""
 
 import re
-import signal
 import sys
-import threading
-from datetime import UTC, datetime
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -17,8 +14,9 @@ from broker.errors import BrokerError
 from broker.logs import logs_to_stderr
 from broker.topics import preflight
 from cli.project import read_project
+from cli.stopping import stop_event
 from cli.terminal import clean, stdout
-from cli.verdicts import DEAD, STYLES, WORDS, read_verdict, text_of, topic_of
+from cli.verdicts import DEAD, OTHER, STYLES, WORDS, OtherError, clock, headers_of, read_verdict, text_of, topic_of
 from detection.settings import Settings
 
 _BATCH = 1_000
@@ -60,9 +58,7 @@ def tail(
         count: End after so many.
     """
     logs_to_stderr()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stop.set())
+    stop = stop_event()
     settings, pack = read_project()
     console = stdout()
     wanted = {word.upper() for word in decision}
@@ -113,15 +109,15 @@ def read_line(message: Message, dead_letter_topic: str) -> Line:
     """What a record of an output topic says."""
     at = message.timestamp()[1]
     key = text_of(message.key())
-    if message.topic() == dead_letter_topic:
-        headers = dict(message.headers() or ())
-        return Line(DEAD, at, topic_of(text_of(headers.get("fraud.origin"))), key, text_of(headers.get("fraud.error")))
     try:
+        if message.topic() == dead_letter_topic:
+            headers = headers_of(message)
+            origin, error = text_of(headers.get("fraud.origin")), text_of(headers.get("fraud.error"))
+            return Line(DEAD, at, topic_of(origin), key, error)
         answer = read_verdict(message.value() or b"")
-    except msgspec.DecodeError as error:
-        return Line("OTHER", at, str(message.topic()), key, f"no verdict: {error}")
-    word = WORDS.get(answer.verdict.decision, "OTHER")
-    return Line(word, at, topic_of(answer.verdict.origin), key, "; ".join(answer.reason))
+    except OtherError as error:
+        return Line(OTHER, at, str(message.topic()), key, str(error))
+    return Line(WORDS[answer.verdict.decision], at, topic_of(answer.verdict.origin), key, "; ".join(answer.reason))
 
 
 def json_line(message: Message, line: Line) -> str:
@@ -143,8 +139,10 @@ def json_line(message: Message, line: Line) -> str:
 
 
 def _shown(line: Line) -> Text:
-    at = datetime.fromtimestamp(line.at / 1_000, UTC).strftime("%H:%M:%S.%f")[:-3]
     style = STYLES.get(line.word, "dim")
     return Text.assemble(
-        f"{at}Z ", (f"{line.word:6}", style), f" {clean(line.topic)}  {clean(line.key)}  ", (clean(line.text), style)
+        f"{clock(line.at):13} ",
+        (f"{line.word:6}", style),
+        f" {clean(line.topic)}  {clean(line.key)}  ",
+        (clean(line.text), style),
     )

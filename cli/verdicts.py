@@ -1,8 +1,11 @@
 """Verdicts as a reader of the output topics finds them."""
 
-from typing import Final
+import re
+from datetime import UTC, datetime
+from typing import Final, Literal
 
 import msgspec
+from confluent_kafka import Message
 
 
 class Hit(msgspec.Struct):
@@ -14,7 +17,7 @@ class Hit(msgspec.Struct):
 class Judged(msgspec.Struct):
     """The member `verdict`, as far as the commands read it."""
 
-    decision: str
+    decision: Literal["accept", "review", "block"]
     origin: str
     rules: list[Hit]
 
@@ -27,12 +30,73 @@ class Answer(msgspec.Struct):
     verdict: Judged
 
 
-read_verdict: Final = msgspec.json.Decoder(Answer).decode
+class OtherError(ValueError):
+    """A record in an output topic that somebody else has written."""
+
+
+_answer: Final = msgspec.json.Decoder(Answer).decode
 
 WORDS: Final = {"block": "FRAUD", "review": "REVIEW", "accept": "LEGIT"}
 DEAD: Final = "DEAD"
+OTHER: Final = "OTHER"
 STYLES: Final = {"FRAUD": "bold red", "REVIEW": "yellow", "LEGIT": "green", DEAD: "magenta"}
 """Colours beside the words, never instead of them."""
+
+
+_ORIGIN: Final = re.compile(r"(.+/[0-9]{1,10})/([0-9]{1,19})", re.DOTALL)
+
+
+def read_verdict(value: bytes) -> Answer:
+    """Read a verdict.
+
+    Raises:
+        OtherError: It is none.
+    """
+    try:
+        return _answer(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"no verdict: {error}"
+        raise OtherError(msg) from None
+
+
+def headers_of(message: Message) -> dict[str, str | bytes | None]:
+    """A record's headers; of several with one name the last.
+
+    Raises:
+        OtherError: They are none of ours: the client cannot read names that are not UTF-8.
+    """
+    try:
+        return dict(message.headers() or ())
+    except (SystemError, UnicodeDecodeError) as error:
+        msg = f"headers: expected names in UTF-8, got others ({error})"
+        raise OtherError(msg) from None
+
+
+def parse_origin(origin: str) -> tuple[str, int]:
+    """The `topic/partition` and the offset in an origin `topic/partition/offset`.
+
+    Raises:
+        OtherError: It is none.
+    """
+    match = _ORIGIN.fullmatch(origin)
+    if not match:
+        msg = f"origin: expected topic/partition/offset, got {origin}"
+        raise OtherError(msg)
+    return match[1], int(match[2])
+
+
+def clock(at: int, precision: Literal["seconds", "milliseconds"] = "milliseconds") -> str:
+    """The time of day in UTC at which a record was written.
+
+    Args:
+        at: The record's timestamp, ms since the epoch; below 0 it has none.
+        precision: What to show.
+    """
+    try:
+        moment = datetime.fromtimestamp(at / 1_000, UTC) if at >= 0 else None
+    except (ValueError, OverflowError, OSError):  # after the year 9999: whatever its writer meant
+        moment = None
+    return "-" if moment is None else f"{moment.time().isoformat(precision)}Z"
 
 
 def topic_of(origin: str) -> str:

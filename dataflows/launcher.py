@@ -6,6 +6,8 @@ alone to stop cannot. So every signal goes to all, and nobody is killed before t
 
 import asyncio
 import ctypes
+import errno
+import re
 import signal
 import socket
 import sys
@@ -19,11 +21,16 @@ from typing import Final
 from bytewax.recovery import init_db_dir
 
 from dataflows.stopping import PATIENCE
+from detection.settings import SettingsError
 
 FIRST_API_PORT: Final = 3030
 REFUSED: Final = 1
+_API_ENABLED: Final = "BYTEWAX_DATAFLOW_API_ENABLED"
+_API_PORT: Final = "BYTEWAX_DATAFLOW_API_PORT"
+_HIGHEST_PORT: Final = 65_535
 _PR_SET_PDEATHSIG: Final = 1
 _CHUNK: Final = 65_536
+_NUMBER: Final = re.compile("[0-9]{1,5}")
 
 _libc = ctypes.CDLL(None)
 
@@ -196,6 +203,19 @@ def dataflow_command(
     return command
 
 
+def check_environment(environment: Mapping[str, str], processes: int) -> None:
+    """See that every process gets a port for its metrics, if they are to be served.
+
+    Raises:
+        SettingsError: There is no such port.
+    """
+    port = environment.get(_API_PORT)
+    highest = _HIGHEST_PORT - processes + 1
+    if _API_ENABLED in environment and port and not (_NUMBER.fullmatch(port) and 1 <= int(port) <= highest):
+        of = "the port" if processes == 1 else f"the first of {processes} ports"
+        raise SettingsError([f"{_API_PORT}: expected {of}, from 1 to {highest}, got {port!r}"])
+
+
 def process_environment(rank: int, environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """The environment of one process: if it is to serve metrics, on a port and with a scratch folder of its own.
 
@@ -204,14 +224,14 @@ def process_environment(rank: int, environment: Mapping[str, str], folder: Path)
         environment: Ours.
         folder: An empty one, to be deleted afterwards.
     """
-    if "BYTEWAX_DATAFLOW_API_ENABLED" not in environment:
+    if _API_ENABLED not in environment:
         return dict(environment)
-    port = int(environment.get("BYTEWAX_DATAFLOW_API_PORT") or FIRST_API_PORT) + rank
+    port = int(environment.get(_API_PORT) or FIRST_API_PORT) + rank
     cache = folder / str(rank)
     cache.mkdir(exist_ok=True)
     return {
         **environment,
-        "BYTEWAX_DATAFLOW_API_PORT": str(port),
+        _API_PORT: str(port),
         "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(cache),
     }
 
@@ -221,8 +241,15 @@ def prepare_store(folder: Path, parts: int) -> bool:
 
     Returns:
         Whether one was made.
+
+    Raises:
+        OSError: The folder is none, or cannot be made.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        # The system's own words would be that there is a file, which is nothing wrong to most of its readers.
+        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", error.filename) from None
     if any(folder.glob("part-*.sqlite3")):
         return False
     init_db_dir(folder, parts)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from typing_extensions import override
 from detection.program import Program
 
 METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "fraud_verdicts": ("Verdicts written.", ("event", "decision")),
+    "fraud_verdicts": ("Events judged.", ("event", "decision")),
     "fraud_late_events": (
         "Verdicts on events older than their partition's newest by more than the lateness.",
         ("event",),

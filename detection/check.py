@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 import msgspec
@@ -98,7 +98,11 @@ def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iter
             # Its own time is the event's, wherever it lies: a record without a timestamp is never too far ahead.
             timestamp = -1 if event.time in members else at
             members.setdefault(event.time, at)
-        value = json.dumps(members, default=datetime.isoformat).encode()
+        try:
+            value = json.dumps(members, default=_written).encode()
+        except ValueError as error:
+            yield index, str(error)
+            continue
         decoded = engine.decode(Record(event.topic, 0, index, timestamp, None, value))
         if isinstance(decoded, DeadLetter):
             yield index, f"expected an event, got a dead letter: {decoded.error}"
@@ -110,6 +114,14 @@ def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iter
         if fired != fires:
             expected, got = ("it to fire", "it did not") if fires else ("it not to fire", "it fired")
             yield index, f"expected {expected}, {got} ({_values(event, rule, places, decoded)})"
+
+
+def _written(value: date | time) -> str:
+    """What TOML has and JSON has not: a date with its time is written as events write it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    msg = f"expected a date with its time such as 2026-01-01T12:00:00Z, or a string, got {value}"
+    raise ValueError(msg)
 
 
 def _milliseconds(since_start: Any) -> int:

@@ -26,8 +26,14 @@ MICROS: Final = 1_000_000
 FAR_FUTURE: Final = 3600 * MICROS
 """How far an event's time may lie ahead of its record's timestamp, us."""
 
+YEAR: Final = 31_556_952 * MICROS
+
 DEEPEST: Final = 500
 """How many objects and arrays may lie inside each other. The parsers' own limits depend on the caller's stack."""
+
+EARLIEST: Final = -(2**62)
+LATEST: Final = 2**62
+"""Event times lie between, us: so a time less any window still fits 64 bits."""
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
@@ -175,7 +181,7 @@ class EventCodec:
 
     def _fast_time(self) -> list[str]:
         if self.event.time is None:
-            return ["t = r.timestamp * 1000", "if t < 0: return exact(r)"]
+            return ["t = r.timestamp * 1000", f"if not 0 <= t < {LATEST}: return exact(r)"]
         name = f"e.f_{self.event.time}"
         lines = [
             f"t = {name}",
@@ -187,7 +193,7 @@ class EventCodec:
             absent = ["if t is None:", "    t = r.timestamp * 1000", "    if t < 0: return exact(r)"]
             lines = [lines[0], *absent, f"el{lines[1]}", *lines[2:]]
         # A time beyond 64 bits could not be stored; the exact path says so.
-        return [*lines, f"if not {INT64_MIN} < t < {INT64_MAX // 2}: return exact(r)"]
+        return [*lines, f"if not {EARLIEST} < t < {LATEST}: return exact(r)"]
 
     def _plain(self, raw: bytes) -> bool:
         """Whether a text with other members still shows at a glance that no declared one occurs twice."""
@@ -230,6 +236,10 @@ class EventCodec:
         if record.timestamp >= 0 and time - stamp > FAR_FUTURE:
             expected = "expected a time at most 1:00:00 after the record's timestamp"
             msg = f"{self.event.time}: {expected}, got {timedelta(microseconds=time - stamp)} after it"
+            raise UndecodableError(msg)
+        if not EARLIEST < time < LATEST:
+            name = self.event.time or "time"
+            msg = f"{name}: expected {_expected(Kind.TIME)}, got one {abs(time) // YEAR:,} years from 1970"
             raise UndecodableError(msg)
         if self.event.time is not None:
             values[f"f_{self.event.time}"] = time

@@ -25,6 +25,12 @@ from detection.settings import DEFAULT_TOPICS
 SHORTEST_WINDOW: Final = 1_000_000
 LONGEST_WINDOW: Final = 24 * 3600 * 1_000_000
 
+RESERVED: Final = frozenset(
+    "as break const continue else false for function if import in let loop namespace null package return true var void "
+    "while".split()
+)
+"""Words of CEL that cannot be names."""
+
 _FIELD_TYPE = re.compile(r"^(str|int|float|bool|money(?::(?P<currency>\w+))?)(?P<optional>\?)?$")
 _REFERENCE = re.compile(r"^\$\{(\w+)\}$")
 
@@ -43,7 +49,7 @@ def load(paths: Iterable[str | Path], topics: Mapping[str, str] | None = None) -
     problems = []
     for path in paths:
         try:
-            texts[str(path)] = Path(path).read_text("utf-8")
+            texts[str(path)] = Path(path).read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             problems.append(
                 Problem(str(path), 0, 0, f"pack: cannot be read: {getattr(error, 'strerror', None) or error}")
@@ -97,6 +103,9 @@ class _Loader:
             line, column = (int(place[1]), int(place[2])) if place else end
             message = re.sub(r" \(at .*\)$", "", str(error))
             self.problems.append(Problem(name, line, column, f"not TOML: {message[:1].lower()}{message[1:]}"))
+            return
+        except (ValueError, RecursionError):  # an integer of thousands of digits, thousands of brackets
+            self.problems.append(Problem(name, 0, 0, "not TOML: a number is too long, or arrays are nested too deeply"))
             return
         try:
             self.files.append(_File(name, text, PackTable.model_validate(data)))
@@ -211,7 +220,11 @@ class _Loader:
                     symbols=symbols,
                 )
             )
+        dead_letters = self.topics["DEAD_LETTER_TOPIC"]
         for event in compiled:
+            if dead_letters in {event.topic, *event.topics.values()}:
+                message = f"event {event.name}: {dead_letters} is the topic for dead letters, no other records go there"
+                self._at(owners[event.name], ("event", event.name), message, key=True)
             for decision, topic in event.topics.items():
                 if topic in topics:
                     self._at(
@@ -237,6 +250,10 @@ class _Loader:
             currency = match["currency"]
             if currency is not None and not table.fields.get(currency, "").startswith("str"):
                 self._at(owner, path, f"field {name}: its currency {currency!r} is no str field of event {event}")
+            if name in RESERVED:
+                self._warn(
+                    owner, path, f"field {name}: a reserved word of expressions, so no rule can read it", key=True
+                )
             fields[name] = Field(name, Kind(match[1].partition(":")[0]), match["optional"] is not None, currency)
         return fields
 
@@ -246,7 +263,7 @@ class _Loader:
         if table.time is None:
             return None, False
         name = table.time.removesuffix("?")
-        if name in fields or not re.fullmatch(r"\w+", name):
+        if name in fields or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             problem = "is also one of the fields; name it only here" if name in fields else "is no member's name"
             self._at(owner, ("event", event, "time"), f"event {event}: time {table.time!r} {problem}")
         return name, table.time.endswith("?")
@@ -262,7 +279,7 @@ class _Loader:
                 )
             return text
         if reference[1] not in self.topics:
-            known = ", ".join(f"${{{name}}}" for name in self.topics)
+            known = ", ".join(f"${{{name}}}" for name in self.topics if name != "DEAD_LETTER_TOPIC")
             self._at(owner, path, f"{path[-1]}: no setting {reference[1]}; there are {known}")
             return text
         return self.topics[reference[1]]
@@ -282,6 +299,8 @@ class _Loader:
             for index, part in enumerate(table.key if known else ()):
                 if part not in known:
                     self._unknown(owner, ("feature", name, "key", index), f"feature {name}: no field", part, known)
+                elif part in table.key[:index]:
+                    self._at(owner, ("feature", name, "key", index), f"feature {name}: key names {part} twice")
             if name in known:
                 self._at(
                     owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True
@@ -419,14 +438,19 @@ class _Loader:
         added = {}
         for name, text in table.add.items():
             path = ("event", event, "add", name)
-            if name in VERDICT_MEMBERS or name in table.fields:
+            if name in VERDICT_MEMBERS or name in table.fields or name == (table.time or "").removesuffix("?"):
                 self._at(owner, path, f"event {event}: add: {name} is already a member of the verdict", key=True)
             assert language is not None
             expression = self._expression(
                 owner, path, f"event {event}: add {name}", language, text, constants=constants
             )
-            if expression is not None:
-                added[name] = expression
+            if expression is None:
+                continue
+            added[name] = expression
+            for hidden in {"fraudulent", "decision", "score"} & symbols.keys() & set(expression.names):
+                self._warn(
+                    owner, path, f"event {event}: add {name}: {hidden} is the verdict's here, not the event's own"
+                )
         return added
 
     def _expression(
@@ -465,8 +489,9 @@ class _Loader:
         line, column = places.key(path) if key else places.value(path)
         self.problems.append(Problem(owner.name, line, column, message, hint))
 
-    def _warn(self, owner: _File, path: tuple[str | int, ...], message: str) -> None:
-        line, column = owner.positions().value(path)
+    def _warn(self, owner: _File, path: tuple[str | int, ...], message: str, *, key: bool = False) -> None:
+        places = owner.positions()
+        line, column = places.key(path) if key else places.value(path)
         self.warnings.append(Problem(owner.name, line, column, message))
 
     def _unknown(self, owner: _File, path: tuple[str | int, ...], subject: str, got: str, known: Iterable[str]) -> None:

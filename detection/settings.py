@@ -148,6 +148,14 @@ class Settings(BaseSettings):
         description="Any setting of librdkafka, its dots as underscores: `KAFKA_SASL_USERNAME` sets `sasl.username`.",
     )
 
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            # `from None`: the error carries the whole file, and a password could be in it.
+            raise SettingsError([f".env: expected UTF-8, got something else in line {line}"]) from None
+
     @property
     def topics(self) -> dict[str, str]:
         """The topics that a pack may name by their setting, `${TRANSACTIONS_TOPIC}`."""
@@ -180,7 +188,7 @@ class Settings(BaseSettings):
             raise SettingsError([_complaint(detail) for detail in error.errors()]) from None
 
 
-_TOPICS = ("transactions_topic", "fraud_topic", "review_topic", "legit_topic")
+_TOPICS = ("transactions_topic", "fraud_topic", "review_topic", "legit_topic", "dead_letter_topic")
 
 DEFAULT_TOPICS: Mapping[str, str] = {name.upper(): Settings.model_fields[name].default for name in _TOPICS}
 """The topics that a pack may name by their setting, where nobody set them."""

@@ -174,6 +174,10 @@ class Reader:
                 address = f"{topic}/{partition}"
             offset = message.offset()
             kind, timestamp = message.timestamp()
+            try:
+                headers = message.headers()
+            except SystemError:  # a name that is no UTF-8: the client cannot give any of them then
+                headers = None
             assert lane is not None
             assert offset is not None
             lane.arrived.append(
@@ -184,7 +188,7 @@ class Reader:
                     timestamp if kind else -1,
                     message.key(),
                     message.value(),
-                    message.headers(),
+                    headers,
                 )
             )
             lane.ahead[address] = offset + 1
@@ -273,9 +277,9 @@ def _complain(message: Message) -> None:
     place = f"{message.topic()}/{message.partition()}"
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  (confluent_kafka names its own codes so)
         msg = (
-            f"{place}: the offset to go on from is not in the topic ({error.str()}): records were deleted before they were "
-            "read, or the topic was made anew. Lengthen its retention; to go on with what is there, start with a new "
-            "recovery store and APPLICATION_ID"
+            f"{place}: the offset to go on from is not in the topic ({error.str()}): records were deleted before they "
+            "were read, or the topic was made anew. Lengthen its retention; to go on with what is there, start with a "
+            "new recovery store and APPLICATION_ID"
         )
         raise SourceError(msg)
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:

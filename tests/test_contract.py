@@ -12,7 +12,9 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import Sink
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from broker.apache import ApacheKafka
 from broker.config import consumer_config, producer_config
 from broker.embedded import EmbeddedBroker
 from dataflows.decoding import DecodingSource
@@ -29,18 +31,31 @@ from tests.reading import read_all
 # --- sources ---------------------------------------------------------------------------------------------------------
 
 
-def settings(broker: EmbeddedBroker) -> Settings:
+Broker = EmbeddedBroker | ApacheKafka
+
+
+def settings(broker: Broker) -> Settings:
     return Settings(kafka_broker_url=broker.address, application_id=uuid4().hex)
 
 
-def from_a_list(broker: EmbeddedBroker, topics: dict[str, int], records: list[Record]) -> Callable[[], Any]:
+def create(broker: Broker, topic: str, partitions: int) -> None:
+    if isinstance(broker, EmbeddedBroker):
+        broker.create_topic(topic, partitions)
+        return
+    admin = AdminClient({"bootstrap.servers": broker.address})
+    # The records of these tests are years old.
+    admin.create_topics([NewTopic(topic, partitions, config={"retention.ms": "-1"})])[topic].result()
+    wait_until(lambda: topic in admin.list_topics(timeout=5).topics)
+
+
+def from_a_list(broker: Broker, topics: dict[str, int], records: list[Record]) -> Callable[[], Any]:
     return lambda: TestingSource(records, 7)
 
 
-def from_kafka(broker: EmbeddedBroker, topics: dict[str, int], records: list[Record]) -> Callable[[], Any]:
+def from_kafka(broker: Broker, topics: dict[str, int], records: list[Record]) -> Callable[[], Any]:
     producer = Producer({"bootstrap.servers": broker.address})
     for topic, partitions in topics.items():
-        broker.create_topic(topic, partitions)
+        create(broker, topic, partitions)
     for record in records:
         headers = record.headers
         producer.produce(
@@ -51,6 +66,12 @@ def from_kafka(broker: EmbeddedBroker, topics: dict[str, int], records: list[Rec
 
 
 SOURCES = {"list": from_a_list, "kafka": from_kafka}
+PLACES = [
+    ("list", "embedded"),
+    ("kafka", "embedded"),
+    pytest.param(("kafka", "kafka"), marks=pytest.mark.kafka),
+]
+"""A kind of source or sink, and the fixture with its broker."""
 
 
 class Reading:
@@ -88,7 +109,7 @@ class Reading:
 class Given:
     """Records in topics of their own, and a source of them."""
 
-    def __init__(self, kind: str, broker: EmbeddedBroker) -> None:
+    def __init__(self, kind: str, broker: Broker) -> None:
         names = {name: f"{name}-{uuid4().hex}" for name in ("payments", "logins", "pings")}
         text = WIDE
         for name, topic in names.items():
@@ -108,9 +129,10 @@ class Given:
         return Reading(self._source(), self.program, states)
 
 
-@pytest.fixture(scope="module", params=SOURCES)
-def given(request: pytest.FixtureRequest, embedded: EmbeddedBroker) -> Given:
-    return Given(request.param, embedded)
+@pytest.fixture(scope="module", params=PLACES, ids=str)
+def given(request: pytest.FixtureRequest) -> Given:
+    kind, broker = request.param
+    return Given(kind, request.getfixturevalue(broker))
 
 
 def seen(items: Iterable[Any]) -> dict[str, list[tuple[Any, ...]]]:
@@ -168,7 +190,7 @@ def test_a_part_that_read_nothing_goes_on_where_it_was(given: Given) -> None:
 
 
 @contextmanager
-def to_a_list(broker: EmbeddedBroker, topic: str) -> Iterator[tuple[Sink[Any], Callable[[int], list[bytes]]]]:
+def to_a_list(broker: Broker, topic: str) -> Iterator[tuple[Sink[Any], Callable[[int], list[bytes]]]]:
     found: list[Any] = []
     yield (
         TestingSink(found),
@@ -177,8 +199,8 @@ def to_a_list(broker: EmbeddedBroker, topic: str) -> Iterator[tuple[Sink[Any], C
 
 
 @contextmanager
-def to_kafka(broker: EmbeddedBroker, topic: str) -> Iterator[tuple[Sink[Any], Callable[[int], list[bytes]]]]:
-    broker.create_topic(topic, 1)
+def to_kafka(broker: Broker, topic: str) -> Iterator[tuple[Sink[Any], Callable[[int], list[bytes]]]]:
+    create(broker, topic, 1)
     sink = KafkaSink(Outboxes(producer_config(settings(broker))), topic)
     yield sink, lambda number: [message.value() for message in read_all(broker, [topic], number)]
 
@@ -189,10 +211,11 @@ ENTRIES = {"one worker": run_main, "two threads": lambda flow: cluster_main(flow
 
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("kind", ["verdicts", "dead letters"])
-@pytest.mark.parametrize("to", SINKS)
+@pytest.mark.parametrize("place", PLACES, ids=str)
 def test_what_is_written_is_there_once_and_in_the_order_of_its_lane(
-    to: str, kind: str, entry: str, embedded: EmbeddedBroker
+    place: tuple[str, str], kind: str, entry: str, request: pytest.FixtureRequest
 ) -> None:
+    to, broker = place
     topic = uuid4().hex
     items: list[Any] = [
         Verdict(blocked=False, decision="accept", topic=topic, key=None, value=b"%d" % n, lane=n % 3)
@@ -200,7 +223,7 @@ def test_what_is_written_is_there_once_and_in_the_order_of_its_lane(
         else DeadLetter(Record("in", n % 3, n, START, None, b"%d" % n), "e")
         for n in range(500)
     ]
-    with SINKS[to](embedded, topic) as (sink, written):
+    with SINKS[to](request.getfixturevalue(broker), topic) as (sink, written):
         flow = Dataflow("f")
         write("out", op.input("in", flow, TestingSource(items, 9)), sink)
         ENTRIES[entry](flow)

@@ -207,6 +207,28 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
             "fires = [false, true]",
             "21:9: rule big: fires: expected as many answers as events (1), got 2",
         ),
+        (
+            'key = ["user"]',
+            'key = ["user", "n", "user"]',
+            "8:21: feature pays_10s: key names user twice",
+        ),
+        (
+            'topic = "pays"',
+            'topic = "fraud.dead-letters"',
+            "1:2: event pay: fraud.dead-letters is the topic for dead letters, no other records go there",
+        ),
+        (
+            'topic = "pays"',
+            'topic = "pays"\nblock_topic = "${DEAD_LETTER_TOPIC}"',
+            "1:2: event pay: fraud.dead-letters is the topic for dead letters, no other records go there",
+        ),
+        ('time = "at?"', 'time = "²"', "3:8: event pay: time '²' is no member's name"),
+        ('time = "at?"', 'time = "ﬁ?"', "3:8: event pay: time 'ﬁ?' is no member's name"),
+        (
+            'time = "at?"',
+            'time = "at?"\nadd = { at = "1" }',
+            "4:9: event pay: add: at is already a member of the verdict",
+        ),
         # the whole
         ("[event.pay]", 'lateness = "soon"\n[event.pay]', f'1:12: lateness: {DURATION}, got "soon"'),
     ],
@@ -471,3 +493,31 @@ def test_a_problem_says_where_what_and_what_would_help() -> None:
         'p.toml:3:5: x: expected 1, got 2 (did you mean "y"?)'
     )
     assert str(Problem("p.toml", 0, 0, "no such file")) == "p.toml: no such file"
+
+
+@pytest.mark.parametrize("text", [f"lateness = {'1' * 5_000}", f"lateness = {'[' * 3_000}{']' * 3_000}"])
+def test_a_text_that_the_parser_gives_up_on_is_a_problem_and_no_traceback(text: str) -> None:
+    assert problems(text) == ["a.toml: not TOML: a number is too long, or arrays are nested too deeply"]
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(GOOD, "utf-8-sig")
+
+    assert load([file]).hash == parse({"a.toml": GOOD}).hash
+
+
+def test_a_field_that_no_rule_can_read_is_a_warning() -> None:
+    assert [str(warning) for warning in pack(changed('n = "int?"', 'for = "int?"')).warnings] == [
+        "a.toml:4:71: field for: a reserved word of expressions, so no rule can read it"
+    ]
+
+
+def test_reading_a_member_that_the_verdict_hides_is_a_warning() -> None:
+    text = GOOD.replace('n = "int?"', 'score = "int?"').replace(
+        'time = "at?"', """time = "at?"\nadd = { y = 'fraudulent ? "Y" : "N"', z = "score + 1" }"""
+    )
+
+    assert [str(warning) for warning in pack(text).warnings] == [
+        "a.toml:4:43: event pay: add z: score is the verdict's here, not the event's own"
+    ]

@@ -467,3 +467,17 @@ def test_the_lanes_of_partitions_are_those_in_the_stores_of_our_users() -> None:
     assert LANES == 32
     assert [lane_of(*place) for place in places] == [1, 0, 1, 17, 7, 29]
     assert KafkaSource({}, []).list_parts() == [f"lane-{number:02}" for number in range(32)]
+
+
+class Unreadable(FakeMessage):
+    """A record whose headers the client cannot give: one of their names is no UTF-8."""
+
+    def headers(self) -> None:
+        raise SystemError
+
+
+def test_headers_that_the_client_cannot_give_stop_nobody(worker) -> None:
+    client = FakeClient({"a": 1}, [Unreadable("a", 0, 0), FakeMessage("a", 0, 1)])
+    reading = worker(KafkaSource({}, ["a"], client=lambda _: client))
+
+    assert [(record.offset, record.headers) for record in reading.read(2)] == [(0, None), (1, None)]
