@@ -93,7 +93,7 @@ def preflight(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
         topics: The names that are needed.
 
     Raises:
-        BrokerError: No broker answers within 10 seconds, it refuses us, or topics are missing; in one line.
+        BrokerError: No broker answers within 9 seconds, it refuses us, or topics are missing; in one line.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     cluster = _Cluster(settings)
@@ -116,7 +116,7 @@ def create_missing(settings: Settings, topics: Mapping[str, TopicSpec]) -> list[
         The names of the topics this call made, in the order asked.
 
     Raises:
-        BrokerError: No broker answers within 10 seconds, or it refuses.
+        BrokerError: No broker answers within 9 seconds, or it refuses.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     cluster = _Cluster(settings)

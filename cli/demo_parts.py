@@ -176,11 +176,18 @@ class Reader:
         topic, at = str(message.topic()), message.timestamp()[1]
         if topic in self._inputs:
             origin = f"{topic}/{message.partition()}/{message.offset()}"
-            self.score.take_event(origin, at, fraud=headers_of(message).get("label") == b"fraud")
+            self.score.take_event(origin, at, fraud=_labelled_fraud(message))
         elif topic == self._dead_letters:
             self.score.take_dead_letter(text_of(headers_of(message).get("fraud.origin")), at)
         else:
             self.score.take_verdict(topic, message.key(), message.value() or b"", at)
+
+
+def _labelled_fraud(message: Message) -> bool:
+    try:
+        return headers_of(message).get("label") == b"fraud"
+    except OtherError:  # somebody else's event, which gets its verdict like any other
+        return False
 
 
 def _neutral(environment: Mapping[str, str]) -> dict[str, str]:

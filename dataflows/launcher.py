@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import init_db_dir
 
 from dataflows.stopping import PATIENCE
@@ -243,7 +244,7 @@ def prepare_store(folder: Path, parts: int) -> bool:
         Whether one was made.
 
     Raises:
-        OSError: The folder is none, or cannot be made.
+        OSError: The folder is none, or it or the store cannot be made.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -252,7 +253,10 @@ def prepare_store(folder: Path, parts: int) -> bool:
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", error.filename) from None
     if any(folder.glob("part-*.sqlite3")):
         return False
-    init_db_dir(folder, parts)  # type: ignore[no-untyped-call]
+    try:
+        init_db_dir(folder, parts)  # type: ignore[no-untyped-call]
+    except BytewaxRuntimeError as error:
+        raise OSError(errno.EIO, "expected a folder that a recovery store can be made in", str(folder)) from error
     return True
 
 

@@ -39,7 +39,11 @@ _log = structlog.get_logger(__name__)
 
 
 class DeliveryError(RuntimeError):
-    """A record could not be delivered: the epoch must not be committed."""
+    """A record could not be delivered: the epoch must not be committed. Logged as well, as one line."""
+
+    def __init__(self, message: str) -> None:
+        _log.error(message)
+        super().__init__(message)
 
 
 class KafkaSink(FixedPartitionedSink["Written | DeadLetter", None]):

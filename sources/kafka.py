@@ -34,7 +34,11 @@ _log = structlog.get_logger(__name__)
 
 
 class SourceError(RuntimeError):
-    """Records cannot be read on; the message says what to do."""
+    """Records cannot be read on; the message says what to do. Logged as well, as one line."""
+
+    def __init__(self, message: str) -> None:
+        _log.error(message)
+        super().__init__(message)
 
 
 def lane_of(topic: str, partition: int) -> int:

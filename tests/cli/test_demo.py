@@ -25,6 +25,13 @@ def test_the_demo_answers_every_event_as_its_label_says(fraud, tmp_path: Path) -
     assert "Summary" in told
 
 
+@pytest.mark.parametrize("path", ["no/dir/x.json", ".", "/proc/self/cmdline/x.json"])
+def test_a_summary_that_cannot_be_written_is_told_before_anything_starts(path: str, fraud) -> None:
+    told = fraud("demo", "--summary", path, code=2)
+
+    assert told == f"fraud: --summary: expected a file that can be written, in a folder that exists, got {path}\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_demo_with_its_summary_and_leaves_nothing(fraud, number: int) -> None:
     with fraud.running("demo") as process:

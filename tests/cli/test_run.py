@@ -49,3 +49,18 @@ def test_a_pack_that_is_wrong_is_told_and_nothing_is_started(fraud, transfers, t
 
     assert "x.toml:1:2: event.x.topic: is missing" in told
     assert not (tmp_path / "recovery").exists()
+
+
+def test_a_recovery_folder_that_is_a_file_is_told_in_one_line(fraud, transfers, tmp_path) -> None:
+    (tmp_path / "state").touch()
+
+    assert fraud("run", "--recovery-dir", "state", code=1) == "fraud: state: expected a folder, got a file\n"
+
+
+def test_a_port_that_is_none_is_told_in_one_line_and_nothing_is_made(fraud, transfers, tmp_path) -> None:
+    fraud.environment |= {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": "abc"}
+
+    told = fraud("run", code=1)
+
+    assert told == "fraud: BYTEWAX_DATAFLOW_API_PORT: expected the port, from 1 to 65535, got 'abc'\n"
+    assert not (tmp_path / "recovery").exists()

@@ -1,6 +1,13 @@
 import json
+import re
+from io import StringIO
 
+import pytest
+from rich.console import Console
+
+from cli import board
 from cli.score import Answered, Score
+from cli.verdicts import OtherError
 
 
 def verdict(origin: str, *, block: bool = False, rules: tuple[str, ...] = ()) -> bytes:
@@ -102,3 +109,28 @@ def test_only_the_newest_frauds_are_kept() -> None:
 
     assert [fraud.at for fraud in score.frauds] == list(range(12, 20))
     assert (score.frauds[0].topic, score.frauds[0].key, score.frauds[0].reasons) == ("t", "key", "because")
+
+
+@pytest.mark.parametrize("origin", ["-", "", "t/0", "t/0/x", "t/0/-1", "t/0/٣", f"t/0/{'9' * 5_000}"])
+def test_an_answer_to_no_event_is_somebody_elses_and_counts_for_nothing(origin: str) -> None:
+    score = Score()
+
+    with pytest.raises(OtherError):
+        score.take_dead_letter(origin, 0)
+    with pytest.raises(OtherError):
+        score.take_verdict("out", b"k", verdict(origin, block=True), 0)
+
+    assert score == Score()
+
+
+def test_the_page_shows_a_fraud_whatever_its_time_and_what_others_wrote() -> None:
+    score = Score(others=7)
+    score.take_verdict("out", b"k", verdict("t/0/0", block=True), 2**61)
+    console = Console(width=200, record=True, file=StringIO())
+
+    console.print(board.page(score, "title"))
+    console.print(board.closing(score, 1.0))
+
+    told = console.export_text()
+    assert "OTHER" in told
+    assert re.search(r"written by others\W+7", told)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from cli.tail import json_line, read_line
+from cli.verdicts import clock
 from detection.loading import load
 from detection.program import Engine
 from detection.records import DeadLetter, Record
@@ -111,6 +113,69 @@ def test_what_somebody_else_wrote_into_an_output_topic_is_shown_and_stops_nothin
     told = fraud("tail", "--from-beginning", "--count", 3)
 
     assert [line.split()[1] for line in told.splitlines()] == ["OTHER"] * 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\xff",
+        b'{"fraudulent": true, "reason": ["\xff"], "verdict": {"decision": "block", "origin": "a/0/0", "rules": []}}',
+        b'{"x": ' + b"[" * 100_000,
+        b'{"reason": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"fraudulent": true, "reason": [], "verdict": {"decision": "burn", "origin": "a/0/0", "rules": []}}',
+    ],
+    ids=["no text", "reason not UTF-8", "deep and open", "deep", "another decision"],
+)
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_no_value_of_a_stranger_ends_it(value: bytes, options: tuple[str, ...], fraud, transfers, embedded) -> None:
+    producer = Producer({"bootstrap.servers": embedded.address})
+    producer.produce(transfers("FRAUD_TOPIC"), value, timestamp=2**61)
+    assert producer.flush(30) == 0
+
+    told = fraud("tail", "--from-beginning", "--count", 1, *options)
+
+    assert told.count("\n") == 1
+    if options:
+        assert json.loads(told)["decision"] == "other"
+    else:
+        assert re.match(r"- +OTHER ", told)
+
+
+class Unreadable:
+    """A record whose header has a name that is not UTF-8: no client of ours can write one."""
+
+    def __init__(self, topic: str, at: int = 0) -> None:
+        self.topic = lambda: topic
+        self.key = self.value = lambda: b"x"
+        self.timestamp = lambda: (1, at)
+        self.partition = self.offset = lambda: 0
+
+    def headers(self) -> None:
+        msg = "<method 'headers'> returned a result with an exception set"
+        raise SystemError(msg)
+
+
+def test_a_dead_letter_whose_headers_cannot_be_read_is_somebody_elses() -> None:
+    line = read_line(Unreadable("dead"), "dead")
+
+    assert (line.word, line.topic) == ("OTHER", "dead")
+    assert "expected names in UTF-8" in line.text
+    assert json.loads(json_line(Unreadable("dead"), line))["value"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        (-1, "-"),
+        (-(2**63), "-"),
+        (0, "00:00:00.000Z"),
+        (1_700_000_000_001, "22:13:20.001Z"),
+        (253_402_300_800_000, "-"),
+        (2**63 - 1, "-"),
+    ],
+)
+def test_a_record_without_a_time_that_a_clock_shows_has_a_dash(at: int, shown: str) -> None:
+    assert clock(at) == shown
 
 
 def test_only_what_is_new_is_shown_without_being_asked_for_more(fraud, judged) -> None:

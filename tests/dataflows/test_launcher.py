@@ -13,11 +13,13 @@ import pytest
 from dataflows.launcher import (
     Launcher,
     Patience,
+    check_environment,
     dataflow_command,
     free_ports,
     prepare_store,
     process_environment,
 )
+from detection.settings import SettingsError
 
 QUICK = Patience(stop=10, first=0.01, longest=0.04, steady=60, early=60)
 
@@ -246,6 +248,33 @@ def test_without_metrics_the_environment_is_passed_on_as_it_is(tmp_path: Path) -
     assert process_environment(1, {"A": "b"}, tmp_path) == {"A": "b"}
 
 
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "65535", "1_000", "٣٠٣٠", " 3030"])
+def test_a_port_that_not_every_process_can_have_is_refused_in_one_line(port: str) -> None:
+    environment = {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": port}
+
+    with pytest.raises(SettingsError) as caught:
+        check_environment(environment, 2)
+
+    assert caught.value.lines == [
+        f"BYTEWAX_DATAFLOW_API_PORT: expected the first of 2 ports, from 1 to 65534, got {port!r}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"BYTEWAX_DATAFLOW_API_PORT": "abc"},
+        {"BYTEWAX_DATAFLOW_API_ENABLED": "1"},
+        {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": ""},
+        {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": "1"},
+        {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": "65534"},
+    ],
+)
+def test_a_port_is_looked_at_only_where_it_is_used(environment: dict[str, str]) -> None:
+    check_environment(environment, 2)
+
+
 def test_a_recovery_store_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     store = tmp_path / "deep" / "store"
 
@@ -260,6 +289,26 @@ def test_a_store_is_made_in_an_empty_folder_too(tmp_path: Path) -> None:
     (tmp_path / "lost+found").mkdir()
 
     assert prepare_store(tmp_path, 2)
+
+
+@pytest.mark.parametrize("below", ["", "deep/er"])
+def test_a_store_where_a_file_is_gets_an_error_with_the_place_of_the_file(below: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    with pytest.raises(NotADirectoryError, match="expected a folder, got a file") as caught:
+        prepare_store(file / below, 2)
+
+    assert str(caught.value.filename).startswith(str(file))
+
+
+@pytest.mark.parametrize("folder", ["/proc/self", "/proc/self/store"])
+def test_a_store_in_a_place_that_takes_none_gets_an_error_with_its_folder(folder: str) -> None:
+    with pytest.raises(OSError) as caught:
+        prepare_store(Path(folder), 2)
+
+    assert str(caught.value.filename) == folder
+    assert caught.value.strerror
 
 
 def test_free_ports_are_different_ones() -> None:

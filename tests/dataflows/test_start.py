@@ -362,7 +362,7 @@ def test_without_a_broker_it_says_so_in_one_line(tmp_path: Path) -> None:
 
         (line,) = refused(tmp_path, KAFKA_BROKER_URL=address)
 
-    assert line.startswith(f"fraud: no Kafka broker answers at {address} within 10 s")
+    assert line.startswith(f"fraud: no Kafka broker answers at {address} within 9 s")
 
 
 def test_a_missing_topic_is_one_line_that_names_the_command(tmp_path: Path, embedded) -> None:

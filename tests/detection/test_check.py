@@ -114,6 +114,10 @@ def test_each_test_begins_with_empty_windows() -> None:
         ('{ "@" = "5us", user = "a", amount = 1 }', '"@": expected whole milliseconds'),
         ("{ user = 7, amount = 1 }", "expected an event, got a dead letter: "),
         ('{ user = "a", amount = 99999999999999999999999 }', "expected an event, got a dead letter: "),
+        ('{ at = 2026-01-01, user = "a", amount = 1 }', "expected a date with its time such as 2026-01-01T12:00:00Z"),
+        ('{ at = 12:00:00, user = "a", amount = 1 }', "expected a date with its time such as 2026-01-01T12:00:00Z"),
+        ('{ user = "a", amount = 1, more = [{ x = 12:00:00 }] }', "expected a date with its time"),
+        ("{ user = " + f"0x{'f' * 4_000}" + ", amount = 1 }", "Exceeds the limit"),
         ("{ amount = 1 }", "expected an event, got a dead letter: "),
     ],
 )
@@ -137,3 +141,16 @@ def test_a_failure_is_placed_in_the_file_that_declares_the_rule() -> None:
     texts = {"first.toml": first, "second.toml": second}
     (problem,) = run_tests(parse(texts), texts)
     assert (problem.file, problem.line, problem.column) == ("second.toml", 8, 10)
+
+
+def test_the_events_after_a_date_without_a_time_are_still_judged() -> None:
+    tests = """
+[[rule.large.test]]
+given = [
+  { at = 2026-01-01, user = "a", amount = 1 },
+  { at = 2026-01-01T12:00:00, user = "a", amount = 1 },
+  { user = "a", amount = 1 },
+]
+fires = [false, false, true]
+"""
+    assert [problem.split(": ")[3] for problem in problems(tests)] == ["event 1", "event 3"]

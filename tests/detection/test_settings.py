@@ -72,6 +72,17 @@ def test_dotenv_is_read_and_the_environment_wins_over_it(monkeypatch, tmp_path):
     assert settings.kafka == {"sasl.username": "environment", "client.rack": "dotenv"}
 
 
+def test_a_dotenv_that_is_not_utf8_is_one_line_with_its_place_and_without_its_text(tmp_path):
+    (tmp_path / ".env").write_bytes(b"FRAUD_TOPIC=a\nKAFKA_SASL_PASSWORD=hunter2\xe4\n")
+
+    with pytest.raises(SettingsError) as caught:
+        Settings()
+
+    assert caught.value.lines == [".env: expected UTF-8, got something else in line 2"]
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
 def test_an_empty_variable_counts_as_not_set(monkeypatch):
     for name in ("KAFKA_BROKER_URL", "FRAUD_PACKS", "TRANSACTIONS_PER_SECOND", "KAFKA_SASL_PASSWORD"):
         monkeypatch.setenv(name, "")
