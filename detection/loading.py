@@ -26,8 +26,29 @@ SHORTEST_WINDOW: Final = 1_000_000
 LONGEST_WINDOW: Final = 24 * 3600 * 1_000_000
 
 RESERVED: Final = frozenset(
-    "as break const continue else false for function if import in let loop namespace null package return true var void "
-    "while".split()
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ]
 )
 """Words of CEL that cannot be names."""
 
