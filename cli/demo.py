@@ -101,7 +101,10 @@ def demo(
 
 def _check_summary(path: Path | None) -> None:
     """Say now, not at the end, that the summary could not be written."""
-    if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+    if path is None:
+        return
+    place = path if path.exists() else path.parent
+    if path.is_dir() or not path.parent.is_dir() or not os.access(place, os.W_OK):
         msg = f"--summary: expected a file that can be written, in a folder that exists, got {path}"
         raise UsageError(msg)
 

@@ -1,12 +1,16 @@
 """Brokers for the tests, and the plainest of clients to look at them with."""
 
+import ctypes
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from ctypes import c_int, c_ssize_t, c_void_p
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+import confluent_kafka
 import pytest
 from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka.admin import AdminClient
@@ -14,6 +18,9 @@ from confluent_kafka.cimpl import NewTopic
 
 from broker.apache import ApacheKafka
 from broker.embedded import EmbeddedBroker
+
+TOPIC, VALUE, FLAGS, HEADERS, END, COPY = (c_int(number) for number in (1, 4, 7, 10, 0, 2))
+"""RD_KAFKA_VTYPE_… and RD_KAFKA_MSG_F_COPY of rdkafka.h."""
 
 Record = bytes | tuple[bytes | None, bytes | None]  # a value, or a key and a value
 
@@ -151,3 +158,27 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"expected it within {seconds} s"
         time.sleep(0.02)
+
+
+@pytest.fixture
+def write_with_header(embedded: EmbeddedBroker) -> Iterator[Callable[[str, bytes, int], None]]:
+    """Writes records whose one header has this name, whatever its bytes: with librdkafka, for Python's client cannot."""
+    (path,) = Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka*")
+    library = ctypes.CDLL(str(path))
+    for function in (library.rd_kafka_conf_new, library.rd_kafka_new, library.rd_kafka_headers_new):
+        function.restype = c_void_p
+    error = ctypes.create_string_buffer(512)
+    config = c_void_p(library.rd_kafka_conf_new())
+    library.rd_kafka_conf_set(config, b"bootstrap.servers", embedded.address.encode(), error, 512)
+    producer = c_void_p(library.rd_kafka_new(0, config, error, 512))
+
+    def write(topic: str, name: bytes, count: int) -> None:
+        for _ in range(count):
+            headers = c_void_p(library.rd_kafka_headers_new(1))
+            library.rd_kafka_header_add(headers, name, c_ssize_t(len(name)), b"value", c_ssize_t(5))
+            arguments = (TOPIC, topic.encode(), VALUE, b"x", ctypes.c_size_t(1), FLAGS, COPY, HEADERS, headers, END)
+            assert library.rd_kafka_producev(producer, *arguments) == 0
+        assert library.rd_kafka_flush(producer, 30_000) == 0
+
+    yield write
+    library.rd_kafka_destroy(producer)

@@ -469,15 +469,11 @@ def test_the_lanes_of_partitions_are_those_in_the_stores_of_our_users() -> None:
     assert KafkaSource({}, []).list_parts() == [f"lane-{number:02}" for number in range(32)]
 
 
-class Unreadable(FakeMessage):
-    """A record whose headers the client cannot give: one of their names is no UTF-8."""
+def test_headers_that_the_client_cannot_give_stop_nobody(embedded, new_topic, worker, write_with_header) -> None:
+    topic = new_topic(embedded, 1)
+    write_with_header(topic, b"name", 100)
+    write_with_header(topic, b"\xff\xfe", 100)
 
-    def headers(self) -> None:
-        raise SystemError
+    records = worker(KafkaSource(config(embedded), [topic])).read(200)
 
-
-def test_headers_that_the_client_cannot_give_stop_nobody(worker) -> None:
-    client = FakeClient({"a": 1}, [Unreadable("a", 0, 0), FakeMessage("a", 0, 1)])
-    reading = worker(KafkaSource({}, ["a"], client=lambda _: client))
-
-    assert [(record.offset, record.headers) for record in reading.read(2)] == [(0, None), (1, None)]
+    assert [record.headers for record in records] == [[("name", b"value")]] * 100 + [None] * 100
