@@ -11,10 +11,9 @@ import msgspec
 
 from detection.codec import Event
 from detection.errors import Problem
-from detection.features import Plan
 from detection.judge import show
 from detection.kinds import parse_duration
-from detection.pack import EventType, Feature, Pack, Rule
+from detection.pack import EventType, Pack, Rule
 from detection.packfile import CaseTable
 from detection.positions import Positions
 from detection.program import Engine
@@ -83,7 +82,7 @@ def _problem(failure: _Failure, file: str, places: Positions) -> Problem:
 def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iterator[tuple[int, str]]:
     """The events of one test at which it fails, by their index, each with what was expected and what came."""
     engine = Engine(pack)
-    places = _places(engine.program.plan, event)
+    places = engine.program.plan.values(event)
     at = START
     for index, (given, fires) in enumerate(zip(case.given, case.fires, strict=True)):
         members = dict(given)
@@ -134,17 +133,6 @@ def _milliseconds(since_start: Any) -> int:
         msg = f'{subject}: expected whole milliseconds, as records have them, got "{since_start}"'
         raise ValueError(msg)
     return micros // 1_000
-
-
-def _places(plan: Plan, event: EventType) -> dict[str, int]:
-    """Where each feature's value stands in an event's `features`."""
-    places: dict[str, int] = {}
-    place = 0
-    for item in plan.computed(event):
-        if isinstance(item, Feature):
-            places[item.name] = place
-        place += 1 if isinstance(item, Feature) else 3
-    return places
 
 
 def _values(event: EventType, rule: Rule, places: Mapping[str, int], decoded: Event) -> str:

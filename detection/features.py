@@ -165,15 +165,23 @@ class Plan:
         """The steps that work on an event type, in the order in which their values stand in `features`."""
         return [step for step in self.steps.values() if event.name in step.by_event]
 
-    def computed(self, event: EventType) -> list[Feature | Span]:
-        """What stands in an event's `features`: for each step the values, then the windows that a rule reads.
+    def computed(self, event: EventType) -> dict[Feature | Span, int]:
+        """What stands in an event's `features`, and where: for each step the values, then the windows a rule reads.
 
         A window stands there as three items: the list of origins, where the window starts in it and where it ends.
         """
-        computed: list[Feature | Span] = []
+        computed: dict[Feature | Span, int] = {}
+        place = 0
         for step in self.steps_of(event):
-            computed += [*step.by_event[event.name], *self.spans(step, event)]
+            items: list[Feature | Span] = [*step.by_event[event.name], *self.spans(step, event)]
+            for item in items:
+                computed[item] = place
+                place += 3 if isinstance(item, Span) else 1
         return computed
+
+    def values(self, event: EventType) -> dict[str, int]:
+        """Where the value of each feature stands in an event's `features`."""
+        return {item.name: place for item, place in self.computed(event).items() if isinstance(item, Feature)}
 
     def span_of(self, feature: Feature) -> Span:
         """The window that the feature reads."""

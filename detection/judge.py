@@ -68,21 +68,16 @@ class Judge:
         self.event = event
         self.counts = Counts(rules={rule.name: RuleCounts() for rule in event.rules})
         self._pack = plan.pack.hash
-        self._values: dict[str, int] = {}  # where a feature's value stands in `features`
-        self._unpack = ""
-        place = 0
-        spans: dict[Span, int] = {}
-        for number, item in enumerate(plan.computed(event)):
-            if isinstance(item, Span):
-                spans[item] = place
-                self._unpack += f"x{number}, y{number}, z{number}, "
-                place += 3
-            else:
-                self._values[item.name] = place
-                self._unpack += f"v_{item.name}, "
-                place += 1
+        self._values = plan.values(event)
+        computed = plan.computed(event)
+        self._unpack = "".join(
+            f"x{place}, y{place}, z{place}, " if isinstance(item, Span) else f"v_{item.name}, "
+            for item, place in computed.items()
+        )
         self._evidence = {
-            item.name: spans[plan.span_of(item)] for item in event.features if plan.span_of(item) in spans
+            feature.name: computed[plan.span_of(feature)]
+            for feature in event.features
+            if plan.span_of(feature) in computed
         }
         self.judge: Callable[[Event], Verdict] = self._generate()
 
