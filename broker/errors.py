@@ -27,7 +27,7 @@ def explain(error: KafkaError, address: str, seconds: float) -> BrokerError:
         address: Where it was told to connect.
         seconds: How long it was tried.
     """
-    reason = _TIMING.sub("", " ".join(error.str().split()))  # a TLS reason comes with line breaks
+    reason = without_timing(" ".join(error.str().split()))  # a TLS reason comes with line breaks
     code = error.code()
     if is_tls(error):
         line = f"no TLS with {address}: {reason}: check KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA_LOCATION"
@@ -41,6 +41,11 @@ def explain(error: KafkaError, address: str, seconds: float) -> BrokerError:
     else:
         line = f"{address}: {reason}"
     return BrokerError(line)
+
+
+def without_timing(text: str) -> str:
+    """A client's line without how long it took, which is another each time."""
+    return _TIMING.sub("", text)
 
 
 def is_login(error: KafkaError) -> bool:

@@ -1,16 +1,16 @@
 """Our log, and librdkafka's lines on their way into it instead of raw on stderr."""
 
 import logging
-import re
 import sys
 import time
 
 import structlog
 
+from broker.errors import without_timing
+
 _log = structlog.get_logger(__name__)
 
 _REPEAT_SECONDS = 30.0
-_TIMING = re.compile(r" \(after \d+ms in state .*")
 
 
 def logs_to_stderr() -> None:
@@ -44,7 +44,7 @@ class ClientLog:
         # Settings of the environment go to consumers and producers alike, and each says so about the other's.
         if facility == "CONFWARN" and "property and will be ignored by" in text:
             return
-        line = _TIMING.sub("", text)
+        line = without_timing(text)
         self.newest = line
         now = time.monotonic()
         if now - self._last.get(line, -_REPEAT_SECONDS) < _REPEAT_SECONDS:

@@ -125,8 +125,7 @@ class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", byte
             out.append([event for event in events if event.kind not in program.plan.joined])
             parts: dict[str, Parts] = {}
             for event, features in joined:
-                steps = program.plan.steps_of(program.pack.events[event.kind])
-                place = next(index for index, step in enumerate(steps) if step.number == batch.step)
+                place = program.plan.places[batch.step, event.kind]
                 source = f"{program.pack.events[event.kind].topic}/{event.partition}"
                 part = (event.sequence, place, features, event if place == 0 else None)
                 parts.setdefault(source, Parts()).append(part)

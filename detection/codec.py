@@ -10,7 +10,7 @@ occurs twice.
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -18,11 +18,10 @@ import msgspec
 
 from detection.errors import UndecodableError
 from detection.generated import define, indent
-from detection.kinds import Kind
+from detection.kinds import EPOCH, LARGEST, MICROS, Kind
 from detection.pack import VERDICT_MEMBERS, EventType, Field
 from detection.records import Record
 
-MICROS: Final = 1_000_000
 FAR_FUTURE: Final = 3600 * MICROS
 """How far an event's time may lie ahead of its record's timestamp, us."""
 
@@ -35,10 +34,7 @@ EARLIEST: Final = -(2**62)
 LATEST: Final = 2**62
 """Event times lie between, us: so a time less any window still fits 64 bits."""
 
-INT64_MIN: Final = -(2**63)
-INT64_MAX: Final = 2**63 - 1
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_NAIVE: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+_EPOCH_NAIVE: Final = EPOCH.replace(tzinfo=None)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MICRO: Final = Decimal("0.000001")
 _SAFE_MICROS: Final = 2**50
@@ -62,7 +58,7 @@ SYSTEM: Final[tuple[tuple[str, Any, Any], ...]] = (
 )
 _WIRE: Final[dict[Kind, Any]] = {
     Kind.STR: str,
-    Kind.INT: Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)],
+    Kind.INT: Annotated[int, msgspec.Meta(ge=-LARGEST - 1, le=LARGEST)],
     Kind.FLOAT: float,
     Kind.BOOL: bool,
     Kind.MONEY: float | str,
@@ -157,7 +153,7 @@ class EventCodec:
             "DecodeError": msgspec.DecodeError,
             "FAR_FUTURE": FAR_FUTURE,
             "SAFE": _SAFE_MICROS,
-            "EPOCH": _EPOCH,
+            "EPOCH": EPOCH,
             "EPOCH_NAIVE": _EPOCH_NAIVE,
             "MICROSECOND": _MICROSECOND,
         }
@@ -317,7 +313,7 @@ def money(text: str | Decimal | int) -> int:
     with localcontext(prec=60):
         try:
             micros = Decimal(text).quantize(_MICRO, ROUND_HALF_EVEN) * MICROS  # rounded once: products round as well
-            if not INT64_MIN <= micros <= INT64_MAX:
+            if not -LARGEST - 1 <= micros <= LARGEST:
                 raise ValueError(text)
         except InvalidOperation:
             raise ValueError(text) from None
@@ -332,7 +328,7 @@ def _str(value: Any) -> str:
 
 
 def _int(value: Any) -> int:
-    if type(value) is not int or not INT64_MIN <= value <= INT64_MAX:
+    if type(value) is not int or not -LARGEST - 1 <= value <= LARGEST:
         raise ValueError(value)
     return value
 
@@ -367,7 +363,7 @@ def _time(value: Any) -> int:
             moment = msgspec.convert(value, datetime)
         except msgspec.ValidationError:
             raise ValueError(value) from None
-        return (moment - (_EPOCH if moment.tzinfo else _EPOCH_NAIVE)) // _MICROSECOND
+        return (moment - (EPOCH if moment.tzinfo else _EPOCH_NAIVE)) // _MICROSECOND
     if isinstance(value, Decimal):  # as Python's `time.time() * 1000` writes it; microseconds are millionths too
         return money(value / 1000)
     return _int(_int(value) * 1000)
@@ -385,7 +381,7 @@ _CONVERT: Final[dict[Kind, Callable[[Any], Any]]] = {
 
 def _whole(text: str) -> int | Decimal:
     """A whole number; as a Decimal, which takes any number of digits, if it is surely beyond 64 bits."""
-    return int(text) if len(text) <= len(str(INT64_MIN)) else Decimal(text)
+    return int(text) if len(text) <= len(str(-LARGEST - 1)) else Decimal(text)
 
 
 def _decimal(text: str) -> Decimal:

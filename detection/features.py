@@ -148,6 +148,7 @@ class Plan:
         steps: The keyed steps, by name.
         joined: The numbers of the event types that more than one step works on.
         keyless: The numbers of the event types that no step works on.
+        places: Which of an event type's steps a step is, by the numbers of step and event type.
     """
 
     def __init__(self, pack: Pack) -> None:
@@ -159,6 +160,11 @@ class Plan:
                 step = self.steps.setdefault(name, Step(name, len(self.steps)))
                 step.add(event, feature)
         self.joined = frozenset(index for index, event in enumerate(pack.events) if len(self.steps_of(event)) > 1)
+        self.places = {
+            (step.number, index): place
+            for index, event in enumerate(pack.events)
+            for place, step in enumerate(self.steps_of(event))
+        }
         self.keyless = frozenset(index for index, event in enumerate(pack.events) if not event.features)
 
     def steps_of(self, event: EventType) -> list[Step]:
@@ -373,7 +379,7 @@ class StepProgram:
                 lines += self._log(number, log, mine, [span for span in spans if span.log is log])
         values = "".join(f"v_{feature.name}, " for feature in features)
         evidence = "".join(f"{self._evidence(span)}, " for span in spans)
-        if event.name in {self._plan.pack.events[index].name for index in self._plan.joined}:
+        if len(self._plan.steps_of(event)) > 1:
             return [*lines, f"joined.append((e, ({values}{evidence})))"]
         return [*lines, f"e.features = ({values}{evidence})"]
 

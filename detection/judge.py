@@ -5,7 +5,7 @@ The verdict is appended to the input's own bytes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from detection.codec import Event
 from detection.features import EVIDENCE, Plan, Span, origin
 from detection.generated import define, indent
-from detection.kinds import Kind, money_text
+from detection.kinds import EPOCH, Kind, money_text
 from detection.pack import EventType, Rule
 from detection.records import Decision, Verdict
 
@@ -22,7 +22,6 @@ HIGHEST_SCORE: Final = 100
 LONGEST_TEXT: Final = 256
 """Characters of an event's text that a reason or a value repeats: the whole text is in the event, once."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MARK: Final = "\0"
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -248,7 +247,7 @@ def show(kind: Kind, value: Any) -> Any:
             return msgspec.Raw(money_text(value).encode())
         case Kind.TIME:
             try:
-                return (_EPOCH + timedelta(microseconds=value)).isoformat()
+                return (EPOCH + timedelta(microseconds=value)).isoformat()
             except OverflowError:  # before the year 1 or after 9999: ISO 8601 has no text for it
                 return None
         case Kind.DURATION:

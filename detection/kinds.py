@@ -1,12 +1,16 @@
 """The kinds of values that packs know, and how each is held inside."""
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 LARGEST: Final = 2**63 - 1
 """Whole numbers, money, times and durations all stay within 64 bits: from ``-LARGEST - 1`` to ``LARGEST``."""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Where times count from."""
 
 MICROS: Final = 1_000_000
 """Units inside one unit of money, and microseconds in a second."""

@@ -165,7 +165,11 @@ class Outbox:
         left = len(self._client)
         since = monotonic()
         while left > most and not self._failed:
-            now_left = self._client.flush(1.0) if most == 0 else (self._client.poll(0.1), len(self._client))[1]
+            if most == 0:
+                self._client.flush(1.0)
+            else:
+                self._client.poll(0.1)
+            now_left = len(self._client)
             if now_left < left:
                 since = monotonic()
             elif monotonic() - since > PATIENCE:

@@ -105,7 +105,6 @@ class Reader:
     def __init__(self, client: ConsumerClient, topics: Sequence[str]) -> None:
         self._client = client
         self._topics = topics
-        self._lanes: dict[int, Lane] = {}
         self._by_partition: dict[tuple[str, int], Lane] = {}
         self._partitions: dict[str, int] | None = None
         self._open = 0
@@ -128,7 +127,6 @@ class Reader:
                 if part.offset >= 0:
                     start[_address(part)] = part.offset
         lane = Lane(self, start, pump=bool(mine) and not self._by_partition, stop=stop, asleep=not mine)
-        self._lanes[number] = lane
         self._open += 1
         if mine:
             self._by_partition.update({(part.topic, part.partition): lane for part in mine})

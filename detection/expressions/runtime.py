@@ -9,7 +9,7 @@ from decimal import Context, Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from detection.kinds import LARGEST, MICROS
+from detection.kinds import EPOCH, LARGEST, MICROS
 
 DAY: Final = 86_400 * MICROS
 
@@ -127,15 +127,14 @@ def trimmed(text: str) -> str:
     return text.strip(_WHITESPACE)
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Where offsets are looked up; a time of 64 bits may lie outside what a datetime holds.
-_FIRST: Final = (datetime(2, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-_LAST: Final = (datetime(9998, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_FIRST: Final = (datetime(2, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+_LAST: Final = (datetime(9998, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
 
 def local(time: int, zone: ZoneInfo) -> int:
     """The time shifted so that its UTC calendar reads as the zone's clock does."""
-    moment = _EPOCH + timedelta(microseconds=min(max(time, _FIRST), _LAST))
+    moment = EPOCH + timedelta(microseconds=min(max(time, _FIRST), _LAST))
     offset = moment.astimezone(zone).utcoffset() or timedelta()
     return time + offset // timedelta(microseconds=1)
 

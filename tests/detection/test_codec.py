@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detection.codec import DEEPEST, INT64_MAX, INT64_MIN, Event, EventCodec, money
+from detection.codec import DEEPEST, Event, EventCodec, money
 from detection.errors import UndecodableError
+from detection.kinds import LARGEST
 from detection.loading import parse
 from detection.program import Decoder, Program
 from detection.records import DeadLetter, Record
@@ -483,7 +484,7 @@ def test_money_is_the_decimal_text_rounded_half_even_to_micros(amount: Decimal, 
 
     found = decoded(PAY, b'{"user":"a","amount":%b}' % form.format(f"{amount:f}").encode())
 
-    if INT64_MIN <= rounded <= INT64_MAX:
+    if (-LARGEST - 1) <= rounded <= LARGEST:
         assert isinstance(found, dict)
         assert (type(found["f_amount"]), found["f_amount"]) == (int, rounded)
     else:
@@ -506,7 +507,14 @@ def test_an_event_carries_its_record_and_its_fields_in_their_units() -> None:
 
     found = event(value)
 
-    fields = {"f_user": "\0", "f_amount": 400_010_000, "f_n": INT64_MIN, "f_x": 1.0, "f_flag": False, "f_memo": None}
+    fields = {
+        "f_user": "\0",
+        "f_amount": 400_010_000,
+        "f_n": (-LARGEST - 1),
+        "f_x": 1.0,
+        "f_flag": False,
+        "f_memo": None,
+    }
     system = {"raw": value, "key": b"k", "partition": 3, "offset": 7, "time": 5000, "clash": False}
     assert found | fields | system | {"f_fee": -500_000, "f_at": 5000} == found
 

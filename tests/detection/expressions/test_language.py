@@ -9,6 +9,7 @@ import pytest
 from detection.expressions import Constants, Language, reference
 from detection.expressions.language import ROWS, Row, spelled, usage
 from detection.kinds import LARGEST, Kind
+from tests.detection.expressions.conftest import NAMES
 
 SMALLEST = -LARGEST - 1
 WHOLE = [0, 1, -1, 7, -7, LARGEST, SMALLEST]
@@ -22,15 +23,6 @@ EDGES: dict[Kind, list[Any]] = {
     Kind.BOOL: [True, False],
 }
 TYPES = {Kind.FLOAT: float, Kind.STR: str, Kind.BOOL: bool}
-NAMES = {
-    Kind.INT: "ij",
-    Kind.FLOAT: "xy",
-    Kind.STR: "su",
-    Kind.BOOL: "pq",
-    Kind.MONEY: "mn",
-    Kind.TIME: "tw",
-    Kind.DURATION: "dg",
-}
 LITERALS = {
     "timestamp": {0: '"2026-01-01T00:00:00Z"'},
     "duration": {0: '"90s"'},
