@@ -116,10 +116,12 @@ class EventCodec:
         optional: list[str] = []
         for field in self._declared:
             marks = 4 if field.kind in {Kind.STR, Kind.TIME} else 2
+            name = f"e.f_{field.name}"
             if field.kind is Kind.TIME:
-                optional.append(f"if type(e.f_{field.name}) is int: n -= 2")
+                name = "t"
+                optional += [f"t = e.f_{field.name}", "if type(t) is int: n -= 2"]
             if field.optional:
-                optional.append(f"if e.f_{field.name} is None: n -= {marks}")
+                optional.append(f"{'elif' if name == 't' else 'if'} {name} is None: n -= {marks}")
             quotes += marks
         own = any(field.name in self._added for field in self._declared)  # then no other member is needed for a clash
         body = [
@@ -129,15 +131,17 @@ class EventCodec:
             "except (DecodeError, UnicodeDecodeError, RecursionError): return exact(r)",
             f"n = {quotes}",
             *optional,
-            "if raw.count(b'\"') != n and not plain(raw): return exact(r)",
-            ("" if own else "if raw.count(b'\"') != n: ") + "e.clash = clashes(raw)",
+            "if raw.count(b'\"') != n:",
+            "    if not plain(raw): return exact(r)",
+            ("" if own else "    ") + "e.clash = clashes(raw)",
         ]
         for field in self._declared:
             if field.kind is Kind.MONEY:
                 body += self._guarded(field, self._fast_money(field))
         body += self._fast_time()
         body += [
-            "if t - r.timestamp * 1000 > FAR_FUTURE and r.timestamp >= 0: return exact(r)",
+            "stamp = r.timestamp",
+            "if stamp >= 0 and t - stamp * 1000 > FAR_FUTURE: return exact(r)",
             "e.time = t" if self.event.time is None else f"e.time = e.f_{self.event.time} = t",
             "e.raw = raw",
             "e.key = r.key",
@@ -178,16 +182,14 @@ class EventCodec:
     def _fast_time(self) -> list[str]:
         if self.event.time is None:
             return ["t = r.timestamp * 1000", f"if not 0 <= t < {LATEST}: return exact(r)"]
-        name = f"e.f_{self.event.time}"
         lines = [
-            f"t = {name}",
             "if type(t) is int: t *= 1000",
             "elif t.tzinfo is None: t = (t - EPOCH_NAIVE) // MICROSECOND",
             "else: t = (t - EPOCH) // MICROSECOND",
         ]
         if self.event.time_optional:
             absent = ["if t is None:", "    t = r.timestamp * 1000", "    if t < 0: return exact(r)"]
-            lines = [lines[0], *absent, f"el{lines[1]}", *lines[2:]]
+            lines = [*absent, f"el{lines[0]}", *lines[1:]]
         # A time beyond 64 bits could not be stored; the exact path says so.
         return [*lines, f"if not {EARLIEST} < t < {LATEST}: return exact(r)"]
 

@@ -393,10 +393,10 @@ class StepProgram:
     def _log(self, number: int, log: Log, features: list[Feature], evident: list[Span]) -> list[str]:
         missing = [f"e.f_{part.name} is None" for part in (*log.key, *([log.of] if log.of else [])) if part.optional]
         times, stop = f"times{number}", f"j{number}"
-        nul = " or ".join(f"'\\0' in e.f_{part.name}" for part in log.key if part.kind is Kind.STR)
+        nul = " or ".join(f"'\\0' in e.f_{part.name}" for part in log.key[:-1] if part.kind is Kind.STR)
         body = [
             f"k = {_key(log.key)}",
-            *([f"if {nul}: k = unambiguous({_parts(log.key)})"] if len(log.key) > 1 and nul else []),
+            *([f"if {nul}: k = unambiguous({_parts(log.key)})"] if nul else []),
             f"marks{number}[p] = w",
             f"keep = w - {log.retention}",
             f"h = get{number}(k)",
@@ -477,11 +477,11 @@ def _parts(parts: tuple[Field, ...]) -> str:
 
 
 def _unambiguous(parts: tuple[Any, ...]) -> str:
-    """The key of parts that hold a NUL themselves.
+    """The key of parts of which one that is not the last holds a NUL itself.
 
-    It has one NUL more than any plain key, and JSON writes none.
+    A plain key has a NUL between its parts; JSON writes none.
     """
-    return "\0" * len(parts) + msgspec.json.encode([str(part) for part in parts]).decode()
+    return msgspec.json.encode([str(part) for part in parts]).decode()
 
 
 def _insert(history: History, time: int, number: int, values: tuple[tuple[bool, Any], ...]) -> int:

@@ -78,6 +78,15 @@ class Judge:
             for feature in event.features
             if plan.span_of(feature) in computed
         }
+        self._described = [
+            (
+                rule,
+                self.counts.rules[rule.name],
+                self._description(rule),
+                [(name, self._evidence[name]) for name in rule.reads if name in self._evidence],
+            )
+            for rule in event.rules
+        ]
         self.judge: Callable[[Event], Verdict] = self._generate()
 
     # --- the generated function --------------------------------------------------------------------------------
@@ -140,37 +149,44 @@ class Judge:
 
     def _quiet(self) -> tuple[bytes, bytes]:
         """What stands before and behind `partition/offset` in a verdict without remarks."""
-        answer = self._answer("accept", [], [], f"{self.event.topic}/{_MARK}", late=False)
+        answer = self._answer("accept", [], [], f"{self.event.topic}/{_MARK}", {}, late=False)
         head, tail = _encode(answer).split(_encode(_MARK)[1:-1])
         return b"," + head[1:], tail[:-1]
 
     # --- the full verdict --------------------------------------------------------------------------------------
 
     def _full(self, e: Event, hits: list[int], added: Callable[..., bytes]) -> Verdict:
-        rules = self.event.rules
+        described = self._described
         decision: Decision = "accept"
         score = 0
+        reasons: list[str] = []
+        rules: list[dict[str, Any]] = []
+        evidence: dict[str, Any] = {}
+        topic = self.event.topic
         for number in hits:
-            rule = rules[number]
-            self.counts.rules[rule.name].hits += 1
+            rule, counts, describe, windows = described[number]
+            counts.hits += 1
+            hit = describe(e)
+            rules.append(hit)
             if rule.mode == "live":
+                reasons.append(hit["detail"])
                 score += rule.score
                 if decision != "block":
                     decision = rule.outcome
+            for name, place in windows:
+                if name not in evidence:
+                    origins, start, stop = e.features[place : place + 3]
+                    newest = origins[start if stop - start <= EVIDENCE else stop - EVIDENCE : stop]
+                    evidence[name] = {"total": stop - start, "newest": [origin(item, topic) for item in newest]}
         score = min(score, HIGHEST_SCORE)
         late = e.time < e.watermark - self.event.lateness
         self.counts.decisions[decision] += 1
         self.counts.late += late
-
-        described = [self._hit(rules[number], e) for number in hits]
-        reasons = [hit["detail"] for number, hit in zip(hits, described, strict=True) if rules[number].mode == "live"]
-        answer = self._answer(
-            decision, reasons, described, f"{self.event.topic}/{e.partition}/{e.offset}", late=late, score=score
-        )
-        answer["verdict"]["evidence"] = self._newest(e, hits)
-        extra = added(e, fraudulent=decision == "block", decision=decision, score=score)
-        value = self._write(e, answer, extra)
-        return Verdict(decision == "block", decision, self.event.topics[decision], e.key, value, e.lane)
+        address = f"{topic}/{e.partition}/{e.offset}"
+        answer = self._answer(decision, reasons, rules, address, evidence, late=late, score=score)
+        blocked = decision == "block"
+        extra = added(e, fraudulent=blocked, decision=decision, score=score) if self.event.added else b""
+        return Verdict(blocked, decision, self.event.topics[decision], e.key, self._write(e, answer, extra), e.lane)
 
     def _answer(
         self,
@@ -178,6 +194,7 @@ class Judge:
         reasons: list[str],
         rules: list[dict[str, Any]],
         origin_text: str,
+        evidence: dict[str, Any],
         *,
         late: bool,
         score: int = 0,
@@ -193,38 +210,45 @@ class Judge:
                 "pack": self._pack,
                 "model": None,
                 "late": late,
-                "evidence": {},
+                "evidence": evidence,
             },
         }
 
-    def _hit(self, rule: Rule, e: Event) -> dict[str, Any]:
+    def _description(self, rule: Rule) -> Callable[[Event], dict[str, Any]]:
+        """Generate the function that tells a hit: what is named in the reason, and every value the rule reads."""
         symbols = self.event.symbols
-        places = self._values
-        read = {name: e.features[places[name]] if name in places else getattr(e, f"f_{name}") for name in rule.reads}
-        detail = "".join(
-            literal + ("" if name is None else text(symbols[name].kind, read[name]))
-            for literal, name in rule.reason.parts
-        )
-        hit: dict[str, Any] = {"id": rule.name, "version": rule.version, "detail": detail}
-        if rule.mode == "shadow":
-            hit["shadow"] = True
-        hit["values"] = {name: show(symbols[name].kind, _glimpse(value)) for name, value in read.items()}
-        return hit
-
-    def _newest(self, e: Event, hits: list[int]) -> dict[str, Any]:
-        """How many events the window of each feature holds that a hit rule reads, and where the newest are."""
-        evidence = {}
-        for number in hits:
-            for name in self.event.rules[number].reads:
-                if name in self._evidence and name not in evidence:
-                    place = self._evidence[name]
-                    origins, start, stop = e.features[place : place + 3]
-                    newest = origins[max(start, stop - EVIDENCE) : stop]
-                    evidence[name] = {
-                        "total": stop - start,
-                        "newest": [origin(item, self.event.topic) for item in newest],
-                    }
-        return evidence
+        lines = ["def describe(e):"]
+        scope: dict[str, Any] = {
+            "ID": rule.name,
+            "VERSION": rule.version,
+            "Kind": Kind,
+            "show": show,
+            "text": text,
+            "cut": _cut,
+            "LONGEST": LONGEST_TEXT,
+        }
+        for number, name in enumerate(rule.reads):
+            scope[f"NAME{number}"] = name
+            lines += [
+                f"    r{number} = e.features[{self._values[name]}]"
+                if name in self._values
+                else f"    r{number} = e.f_{name}"
+            ]
+            if symbols[name].kind is Kind.STR:
+                lines += [f"    if r{number} is not None and len(r{number}) > LONGEST: r{number} = cut(r{number})"]
+        detail: list[str] = []
+        for number, (literal, told) in enumerate(rule.reason.parts):
+            scope[f"TEXT{number}"] = literal
+            detail += [f"TEXT{number}"]
+            if told is not None:
+                detail += [_text_source(symbols[told].kind, f"r{rule.reads.index(told)}")]
+        values = [
+            f"NAME{number}: {_shown_source(symbols[read].kind, f'r{number}')}" for number, read in enumerate(rule.reads)
+        ]
+        members = ["'id': ID", "'version': VERSION", f"'detail': {' + '.join(detail) or repr('')}"]
+        members += ["'shadow': True"] if rule.mode == "shadow" else []
+        members += [f"'values': {{{', '.join(values)}}}"]
+        return define("describe", [*lines, f"    return {{{', '.join(members)}}}"], scope)
 
     def _write(self, e: Event, answer: dict[str, Any], extra: bytes) -> bytes:
         raw = e.raw.rstrip()
@@ -268,10 +292,22 @@ def text(kind: Kind, value: Any) -> str:
         return money_text(value)
     if kind is Kind.BOOL:
         return "true" if value else "false"
-    shown = show(kind, _glimpse(value))
+    shown = show(kind, value)
     return "unknown" if shown is None else str(shown)
 
 
-def _glimpse(value: Any) -> Any:
-    """What is repeated of a value: an event of a megabyte must not become a verdict of four."""
-    return f"{value[:LONGEST_TEXT]}…" if type(value) is str and len(value) > LONGEST_TEXT else value
+def _cut(value: str) -> str:
+    """What is repeated of a text: an event of a megabyte must not become a verdict of four."""
+    return f"{value[:LONGEST_TEXT]}…"
+
+
+def _text_source(kind: Kind, name: str) -> str:
+    """`text`, without a call where none is needed."""
+    if kind in {Kind.STR, Kind.INT}:
+        return f"('unknown' if {name} is None else {name if kind is Kind.STR else f'str({name})'})"
+    return f"text(Kind.{kind.name}, {name})"
+
+
+def _shown_source(kind: Kind, name: str) -> str:
+    """`show`, without a call where none is needed."""
+    return name if kind in {Kind.STR, Kind.INT, Kind.FLOAT, Kind.BOOL} else f"show(Kind.{kind.name}, {name})"

@@ -58,23 +58,25 @@ class Decoder:
     def decode(self, records: Iterable[Record]) -> list[Event | DeadLetter]:
         """One event or one dead letter for each record."""
         out: list[Event | DeadLetter] = []
+        topic, partition, watermark = "", -1, None
         for record in records:
+            if record.partition != partition or record.topic != topic:
+                topic, partition = record.topic, record.partition
+                decode, marks = self._codecs[topic], self._watermarks[topic]
+                sequences = self._sequences if topic in self._partitioned else None
+                watermark = marks.get(partition)
             try:
-                event = self._codecs[record.topic](record)
+                event = decode(record)
             except UndecodableError as error:
-                self._dead_letters[record.topic] += 1
+                self._dead_letters[topic] += 1
                 out.append(DeadLetter(record, str(error)))
                 continue
-            marks = self._watermarks[record.topic]
-            partition = record.partition
-            watermark = marks.get(partition)
             if watermark is None or event.time > watermark:
                 marks[partition] = watermark = event.time
             event.watermark = watermark
-            if record.topic in self._partitioned:
+            if sequences is not None:
                 event.lane = partition
-                address = (record.topic, partition)
-                event.sequence = self._sequences[address] = self._sequences.get(address, 0) + 1
+                event.sequence = sequences[topic, partition] = sequences.get((topic, partition), 0) + 1
             out.append(event)
         return out
 

@@ -165,40 +165,25 @@ class Reader:
 
     def poll(self) -> None:
         """Hand what has arrived to the lanes. Never waits."""
-        lane: Lane | None = None
-        current: tuple[str | None, int | None] = (None, None)
-        topic, partition, address = "", 0, ""
+        topic, partition = "", -1
         for message in self._client.consume(BATCH, 0.0):
             if message.error() is not None:
                 _complain(message)
                 continue
             # The client gives runs of one partition: look the lane up once a run.
-            place = (message.topic(), message.partition())
-            if place != current:
-                current = place
-                topic, partition = str(place[0]), int(place[1] or 0)
+            if message.partition() != partition or message.topic() != topic:
+                topic, partition = str(message.topic()), int(message.partition() or 0)
                 lane = self._by_partition[topic, partition]
-                address = f"{topic}/{partition}"
+                arrive, ahead, address = lane.arrived.append, lane.ahead, f"{topic}/{partition}"
             offset = message.offset()
             kind, timestamp = message.timestamp()
             try:
                 headers = _headers(message)
             except SystemError:  # a name that is no UTF-8: the client cannot give any of them then
                 headers = None
-            assert lane is not None
             assert offset is not None
-            lane.arrived.append(
-                Record(
-                    topic,
-                    partition,
-                    offset,
-                    timestamp if kind else -1,
-                    message.key(),
-                    message.value(),
-                    headers,
-                )
-            )
-            lane.ahead[address] = offset + 1
+            arrive(Record(topic, partition, offset, timestamp if kind else -1, message.key(), message.value(), headers))
+            ahead[address] = offset + 1
 
     def commit(self, offsets: Mapping[str, int]) -> None:
         """Tell the group, for lag tools; nobody waits for the answer, and the next snapshot tries again."""
