@@ -18,6 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from math import fsum
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +27,7 @@ import msgspec
 from detection.aggregates import Column, Window
 from detection.codec import Event
 from detection.errors import StateError
+from detection.expressions import Expression
 from detection.generated import define, indent
 from detection.kinds import Kind
 from detection.pack import EventType, Feature, Field, Pack
@@ -74,6 +76,7 @@ class Span:
 
     log: "Log"
     window: int
+    delay: int
 
 
 @dataclass(slots=True, eq=False)
@@ -84,13 +87,15 @@ class Log:
         event: The event type.
         key: The key's fields.
         of: The optional field every entry has; events without it are no part of this log.
+        where: What every entry fulfils.
         columns: The lists kept beside times and origins: the field and what is kept of it.
-        longest: The longest window over it, us.
+        longest: How far back the windows over it reach at the most, us.
     """
 
     event: EventType
     key: tuple[Field, ...]
     of: Field | None
+    where: Expression | None = None
     columns: list[tuple[Field, Column]] = field(default_factory=list)
     longest: int = 0
 
@@ -98,7 +103,8 @@ class Log:
     def name(self) -> str:
         """Its name in the stored state: never change how it is made."""
         key = ",".join(part.name for part in self.key)
-        return f"{self.event.name}/{key}" + (f"/has:{self.of.name}" if self.of else "")
+        where = f"/where:{sha256(self.where.text.encode()).hexdigest()[:16]}" if self.where else ""
+        return f"{self.event.name}/{key}" + (f"/has:{self.of.name}" if self.of else "") + where
 
     @property
     def retention(self) -> int:
@@ -124,9 +130,9 @@ class Step:
     def add(self, event: EventType, feature: Feature) -> None:
         """Give the feature its log and column."""
         of = feature.of if feature.of and feature.of.optional else None
-        log = Log(event, feature.key, of)
+        log = Log(event, feature.key, of, feature.where)
         log = self.logs.setdefault(log.name, log)
-        log.longest = max(log.longest, feature.window)
+        log.longest = max(log.longest, feature.window + feature.delay)
         if feature.of is not None:
             for column in feature.aggregate.columns(feature.of.kind):
                 if (feature.of, column) not in log.columns:
@@ -137,7 +143,10 @@ class Step:
         """The log that the feature reads."""
         of = feature.of if feature.of and feature.of.optional else None
         return next(
-            log for log in self.logs.values() if (log.event.name, log.key, log.of) == (feature.on, feature.key, of)
+            log
+            for log in self.logs.values()
+            if (log.event.name, log.key, log.of, log.where and log.where.text)
+            == (feature.on, feature.key, of, feature.where and feature.where.text)
         )
 
 
@@ -191,14 +200,14 @@ class Plan:
 
     def span_of(self, feature: Feature) -> Span:
         """The window that the feature reads."""
-        return Span(self.steps[feature.key[0].name].log_of(feature), feature.window)
+        return Span(self.steps[feature.key[0].name].log_of(feature), feature.window, feature.delay)
 
     def spans(self, step: Step, event: EventType) -> list[Span]:
         """The windows of one step whose evidence a verdict may name."""
         read = {name for rule in event.rules for name in rule.reads}
         spans: list[Span] = []
         for feature in step.by_event[event.name]:
-            span = Span(step.log_of(feature), feature.window)
+            span = Span(step.log_of(feature), feature.window, feature.delay)
             if feature.name in read and span not in spans:
                 spans.append(span)
         return spans
@@ -334,6 +343,7 @@ class StepProgram:
         self._plan = plan
         self._step = step
         self._types = types
+        self._features = [feature for features in step.by_event.values() for feature in features]
 
     @cached_property
     def run(self) -> Callable[[Iterable[Event], list[Keys], list[dict[int, int]]], list[Any]]:
@@ -364,6 +374,13 @@ class StepProgram:
             "forget": _forget,
             "unambiguous": _unambiguous,
             "fsum": _fsum,
+            **{name: value for feature in self._features for name, value in feature.aggregate.helpers.items()},
+            **{
+                name: value
+                for feature in self._features
+                if feature.constants
+                for name, value in feature.constants.values.items()
+            },
             **{f"Type{branch}": self._types[event.name] for branch, event in enumerate(events)},
         }
         return define("run", lines, scope)
@@ -385,10 +402,13 @@ class StepProgram:
 
     def _evidence(self, span: Span) -> str:
         number = self.logs.index(span.log)
-        return f"origins{number}, {self._start(span.log, span.window)}, j{number}"
+        return f"origins{number}, {self._start(span.log, span.window, span.delay)}, {self._stop(span.log, span.delay)}"
 
-    def _start(self, log: Log, window: int) -> str:
-        return f"i{self.logs.index(log)}_{window}"
+    def _start(self, log: Log, window: int, delay: int) -> str:
+        return f"i{self.logs.index(log)}_{window}" + (f"_{delay}" if delay else "")
+
+    def _stop(self, log: Log, delay: int) -> str:
+        return f"j{self.logs.index(log)}" + (f"_{delay}" if delay else "")
 
     def _log(self, number: int, log: Log, features: list[Feature], evident: list[Span]) -> list[str]:
         missing = [f"e.f_{part.name} is None" for part in (*log.key, *([log.of] if log.of else [])) if part.optional]
@@ -400,6 +420,8 @@ class StepProgram:
             f"marks{number}[p] = w",
             f"keep = w - {log.retention}",
             f"h = get{number}(k)",
+        ]
+        append = [
             "if h is None:",
             f"    keys{number}[k] = h = [{', '.join(self._fresh(number, log))}]",
             f"    {stop} = 1",
@@ -413,32 +435,69 @@ class StepProgram:
             f"        {stop} = insert(h, t, o, {self._inserted(log)})",
             f"        {', '.join(self._names(number, log))} = h",
         ]
-        for window in sorted({feature.window for feature in features}):
-            start = self._start(log, window)
-            body += [
-                f"s = t - {window}",
-                f"{start} = bisect_right({times}, s if s > keep else keep, 0, {stop})",
-                f"if {start} == {stop}: {start} = {stop} - 1",  # a late event that the log will not keep sees itself
-            ]
-            for feature in features:
-                if feature.window == window:
-                    kind = feature.of.kind if feature.of else None
-                    body += [f"v_{feature.name} = {feature.aggregate.source(self._window(number, feature, log), kind)}"]
-        body += [f"if {times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"]
+        if log.where is None:
+            body += append
+        else:
+            body += [f"m{number} = {log.where.source}", f"if m{number}:", *indent(append), "else:"]
+            body += indent(self._look(number, log))
+        for window, delay in sorted({(feature.window, feature.delay) for feature in features}):
+            mine = [feature for feature in features if (feature.window, feature.delay) == (window, delay)]
+            body += self._slice(number, log, mine)
+        forget = f"if {times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"
+        body += [forget.replace("if ", f"if m{number} and ", 1) if log.where else forget]
         if not missing:
             return body
         unknown = [f"v_{feature.name} = None" for feature in features]
-        unknown += [f"origins{number} = (); {self._start(log, span.window)} = {stop} = 0" for span in evident]
+        unknown += [
+            f"origins{number} = (); {self._start(log, span.window, span.delay)} = {self._stop(log, span.delay)} = 0"
+            for span in evident
+        ]
         return [f"if {' or '.join(missing)}:", *indent(unknown), "else:", *indent(body)]
+
+    def _look(self, number: int, log: Log) -> list[str]:
+        """What an event does that `where` keeps out: it sees the history, and is no part of it."""
+        names = self._names(number, log)
+        none = ["()", "()", *("(0,)" if column is Column.TOTAL else "()" for _, column in log.columns)]
+        return [
+            f"if h is None: {', '.join(names)} = {', '.join(none)}",
+            f"else: {', '.join(names)} = h",
+            f"j{number} = bisect_right(times{number}, t)",
+        ]
+
+    def _slice(self, number: int, log: Log, features: list[Feature]) -> list[str]:
+        """One window, and the features that read it."""
+        window, delay = features[0].window, features[0].delay
+        times, start, stop = f"times{number}", self._start(log, window, delay), self._stop(log, delay)
+        lines = [f"{stop} = bisect_right({times}, t - {delay}, 0, j{number})"] if delay else []
+        lines += [
+            f"s = t - {window + delay}",
+            f"{start} = bisect_right({times}, s if s > keep else keep, 0, {stop})",
+        ]
+        if not delay:  # a late event that the log will not keep sees itself
+            lines += [f"if {start} == {stop}{f' and m{number}' if log.where else ''}: {start} = {stop} - 1"]
+        for feature in features:
+            kind = feature.of.kind if feature.of else None
+            source = feature.aggregate.source(self._window(number, feature, log), kind)
+            if (log.where or delay) and not feature.aggregate.of_none:
+                source = f"({source} if {stop} > {start} else None)"
+            lines += [f"v_{feature.name} = {source}"]
+        return lines
 
     def _window(self, number: int, feature: Feature, log: Log) -> Window:
         names = {column: f"c{number}_{index}" for index, (of, column) in enumerate(log.columns) if of == feature.of}
+        stop = self._stop(log, feature.delay)
+        past = f"{stop} - 1"
+        if feature.delay:
+            past = stop
+        elif log.where:
+            past = f"({stop} - 1 if m{number} else {stop})"
         return Window(
-            self._start(log, feature.window),
-            f"j{number}",
+            self._start(log, feature.window, feature.delay),
+            stop,
             f"times{number}",
             names.get(Column.VALUE, ""),
             names.get(Column.TOTAL, ""),
+            past,
         )
 
     @staticmethod

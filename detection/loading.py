@@ -23,7 +23,8 @@ from detection.positions import Positions
 from detection.settings import DEFAULT_TOPICS
 
 SHORTEST_WINDOW: Final = 1_000_000
-LONGEST_WINDOW: Final = 24 * 3600 * 1_000_000
+LONGEST_WINDOW: Final = 90 * 24 * 3600 * 1_000_000
+LONGEST_DELAY: Final = 90 * 24 * 3600 * 1_000_000
 
 RESERVED: Final = frozenset(
     [
@@ -167,7 +168,8 @@ class _Loader:
         return owners
 
     def _hash(self) -> str:
-        tables = [file.table.model_dump(mode="json") for file in self.files]
+        # Without the absent: a release that knows more keys must not change the hash of a pack that has none of them.
+        tables = [file.table.model_dump(mode="json", exclude_none=True) for file in self.files]
         for table in tables:
             for rule in table["rule"].values():
                 del rule["test"]
@@ -188,7 +190,12 @@ class _Loader:
     ) -> tuple[EventType, ...]:
         topics: dict[str, str] = {}
         fields = {name: self._fields(owner, name, owner.table.event[name]) for name, owner in owners.items()}
-        featured = self._features(features, fields)
+        scopes = {
+            name: {field.name: field.symbol for field in fields[name].values()}
+            | self._time_symbol(owner.table.event[name])
+            for name, owner in owners.items()
+        }
+        featured = self._features(features, fields, scopes)
         self._orphans(rules, owners)
         compiled = []
         for name, owner in owners.items():
@@ -210,7 +217,7 @@ class _Loader:
                     self._at(
                         owner, ("event", name, "time"), f"event {name}: time {time!r} is also the name of a feature"
                     )
-                symbols[time] = Symbol(Kind.TIME, f"e.f_{time}")
+                symbols |= self._time_symbol(table)
             constants = Constants()
             judged = self._rules(
                 {rule: file for rule, file in rules.items() if file.table.rule[rule].on == name}, symbols, constants
@@ -305,8 +312,21 @@ class _Loader:
             return text
         return self.topics[reference[1]]
 
-    def _features(self, owners: Mapping[str, _File], fields: Mapping[str, Mapping[str, Field]]) -> list[Feature]:
+    @staticmethod
+    def _time_symbol(table: EventTable) -> dict[str, Symbol]:
+        if table.time is None:
+            return {}
+        name = table.time.removesuffix("?")
+        return {name: Symbol(Kind.TIME, f"e.f_{name}")}
+
+    def _features(
+        self,
+        owners: Mapping[str, _File],
+        fields: Mapping[str, Mapping[str, Field]],
+        scopes: Mapping[str, Mapping[str, Symbol]],
+    ) -> list[Feature]:
         features = []
+        constants = Constants("w")  # of all features: one step may work on several event types
         for name, owner in owners.items():
             table = owner.table.feature[name]
             before = len(self.problems)
@@ -317,24 +337,39 @@ class _Loader:
             if table.on not in fields:
                 self._unknown(owner, ("feature", name, "on"), f"feature {name}: no event", table.on, fields)
             known = fields.get(table.on, {})
-            for index, part in enumerate(table.key if known else ()):
-                if part not in known:
-                    self._unknown(owner, ("feature", name, "key", index), f"feature {name}: no field", part, known)
-                elif part in table.key[:index]:
-                    self._at(owner, ("feature", name, "key", index), f"feature {name}: key names {part} twice")
+            self._key(owner, name, table, known)
             if name in known:
                 self._at(
                     owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True
                 )
             of = self._of(owner, name, table, aggregate, known) if aggregate and known else None
-            if len(self.problems) > before or aggregate is None or not self.broken.isdisjoint((*table.key, table.of)):
+            delay = self._delay(owner, name, table)
+            where = self._where(owner, name, table, scopes, constants)
+            if (
+                len(self.problems) > before
+                or aggregate is None
+                or not self.broken.isdisjoint((name, *table.key, table.of))
+            ):
                 self.broken.add(name)
                 continue
             key = [known[part] for part in table.key]
             kind = of.kind if of else None
             optional = aggregate.optional or any(part.optional for part in (*key, *([of] if of else [])))
+            optional |= (where is not None or delay > 0) and not aggregate.of_none
             features.append(
-                Feature(name, table.on, tuple(key), aggregate, of, window, aggregate.result(kind), optional)
+                Feature(
+                    name=name,
+                    on=table.on,
+                    key=tuple(key),
+                    aggregate=aggregate,
+                    of=of,
+                    window=window,
+                    kind=aggregate.result(kind),
+                    optional=optional,
+                    delay=delay,
+                    where=where,
+                    constants=constants,
+                )
             )
             if of and of.currency and of.currency not in table.key and aggregate.name == "sum":
                 self._warn(
@@ -349,8 +384,51 @@ class _Loader:
         before = len(self.problems)
         window = self._duration(owner, path, f"feature {name}: window", table.window)
         if len(self.problems) == before and not SHORTEST_WINDOW <= window <= LONGEST_WINDOW:
-            self._at(owner, path, f"feature {name}: expected a window of 1s to 24h, got {table.window!r}")
+            self._at(owner, path, f"feature {name}: expected a window of 1s to 90d, got {table.window!r}")
         return window
+
+    def _key(self, owner: _File, name: str, table: FeatureTable, known: Mapping[str, Field]) -> None:
+        for index, part in enumerate(table.key if known else ()):
+            if part not in known:
+                self._unknown(owner, ("feature", name, "key", index), f"feature {name}: no field", part, known)
+            elif part in table.key[:index]:
+                self._at(owner, ("feature", name, "key", index), f"feature {name}: key names {part} twice")
+
+    def _where(
+        self,
+        owner: _File,
+        name: str,
+        table: FeatureTable,
+        scopes: Mapping[str, Mapping[str, Symbol]],
+        constants: Constants,
+    ) -> Expression | None:
+        if table.where is None or table.on not in scopes:
+            return None
+        language = Language(scopes[table.on])
+        where = self._expression(
+            owner,
+            ("feature", name, "where"),
+            f"feature {name}: where",
+            language,
+            table.where,
+            constants=constants,
+            expects=Kind.BOOL,
+        )
+        if where is None:
+            self.broken.add(name)
+        return where
+
+    def _delay(self, owner: _File, name: str, table: FeatureTable) -> int:
+        if table.delay is None:
+            return 0
+        path = ("feature", name, "delay")
+        before = len(self.problems)
+        delay = self._duration(owner, path, f"feature {name}: delay", table.delay)
+        if len(self.problems) == before and not 0 < delay <= LONGEST_DELAY:
+            self._at(
+                owner, path, f"feature {name}: expected a delay of more than 0 and at most 90d, got {table.delay!r}"
+            )
+        return delay
 
     def _of(
         self, owner: _File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]

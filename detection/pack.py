@@ -46,9 +46,12 @@ class Feature:
         key: The fields that make the key.
         aggregate: The function.
         of: The field aggregated, for the aggregates that take one.
-        window: How far back it reaches, us; the window is `(t - window, t]`.
+        window: How far back it reaches, us; the window is `(t - delay - window, t - delay]`.
         kind: The kind of its value.
         optional: Whether the value may be unknown.
+        delay: How far in the past the window ends, us.
+        where: What an event must fulfil to be counted.
+        constants: The values that the source of `where` names.
     """
 
     name: str
@@ -59,6 +62,9 @@ class Feature:
     window: int
     kind: Kind
     optional: bool
+    delay: int = 0
+    where: Expression | None = None
+    constants: Constants | None = None
 
     @property
     def symbol(self) -> Symbol:

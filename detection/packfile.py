@@ -47,6 +47,12 @@ class FeatureTable(Table):
     fn: str = Field(description="The aggregate.")
     of: Name | None = Field(None, description="The field that is aggregated, for the aggregates that take one.")
     window: str = Field(description='How far back, such as `"10s"`: the window is `(t-10s, t]`.')
+    delay: str | None = Field(
+        None, description='Moves the window into the past, such as `"7d"`: it is `(t-7d-window, t-7d]` then.'
+    )
+    where: str | None = Field(
+        None, description="A condition over fields, a CEL expression: only events for which it is true are counted."
+    )
 
 
 class CaseTable(Table):

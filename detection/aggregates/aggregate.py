@@ -12,6 +12,7 @@ per feature.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -32,10 +33,12 @@ class Window:
 
     Attributes:
         start: Index of the first event inside.
-        stop: Index behind the current event.
+        stop: Index behind the last event inside: the current one, unless `where` or `delay` keeps that out.
         times: The list of event times.
         values: The list of the aggregated field's values; empty text where the aggregate asks for none.
         totals: The list of running sums; empty text where the aggregate asks for none.
+        past: Index behind the last event inside that came before the current one.
+        time: The current event's time.
     """
 
     start: str
@@ -43,6 +46,8 @@ class Window:
     times: str
     values: str = ""
     totals: str = ""
+    past: str = "j - 1"
+    time: str = "t"
 
 
 class Aggregate(ABC):
@@ -52,11 +57,15 @@ class Aggregate(ABC):
         name: What packs call it.
         of: The kinds of field it aggregates; empty if it takes no field.
         optional: Whether its value may be unknown though every event has the field.
+        of_none: Whether it has a value over no events: `where` and `delay` can leave a window empty.
+        helpers: What its source names, beside `fsum`.
     """
 
     name: ClassVar[str]
     of: ClassVar[frozenset[Kind]]
     optional: ClassVar[bool] = False
+    of_none: ClassVar[bool] = False
+    helpers: ClassVar[Mapping[str, object]] = {}
 
     @abstractmethod
     def result(self, of: Kind | None) -> Kind:
@@ -68,4 +77,4 @@ class Aggregate(ABC):
 
     @abstractmethod
     def source(self, window: Window, of: Kind | None) -> str:
-        """Python source of the value; `fsum` is in its scope. The window holds at least the current event."""
+        """Python source of the value; `fsum` is in its scope. Without `of_none` the window holds an event."""

@@ -15,9 +15,10 @@ class Count(Aggregate):
 
     name: ClassVar[str] = "count"
     of: ClassVar[frozenset[Kind]] = frozenset()
+    of_none: ClassVar[bool] = True
 
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
-        """Always an int, at least 1."""
+        """Always an int."""
         return Kind.INT
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002

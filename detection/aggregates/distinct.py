@@ -17,9 +17,10 @@ class Distinct(Aggregate):
 
     name: ClassVar[str] = "distinct"
     of: ClassVar[frozenset[Kind]] = frozenset(Kind)
+    of_none: ClassVar[bool] = True
 
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
-        """Always an int, at least 1."""
+        """Always an int."""
         return Kind.INT
 
     def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002

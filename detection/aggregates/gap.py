@@ -12,7 +12,7 @@ class Gap(Aggregate):
     Unknown for the first event, never negative. Compare it with a duration: `gap < duration("2s")`.
 
     >>> Gap().source(Window("i", "j", "times"), None)
-    '(times[j - 1] - times[j - 2] if j - i > 1 else None)'
+    '(t - times[j - 1 - 1] if j - 1 > i else None)'
     """
 
     name: ClassVar[str] = "gap"
@@ -24,6 +24,5 @@ class Gap(Aggregate):
         return Kind.DURATION
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
-        """The last time less the last but one."""
-        start, stop, times = window.start, window.stop, window.times
-        return f"({times}[{stop} - 1] - {times}[{stop} - 2] if {stop} - {start} > 1 else None)"
+        """The current time less that of the last one before."""
+        return f"({window.time} - {window.times}[{window.past} - 1] if {window.past} > {window.start} else None)"

@@ -12,7 +12,7 @@ class Previous(Aggregate):
     Unknown for the first event. "Before" is by event time; of equal times, by arrival.
 
     >>> Previous().source(Window("i", "j", "times", "values"), Kind.STR)
-    '(values[j - 2] if j - i > 1 else None)'
+    '(values[j - 1 - 1] if j - 1 > i else None)'
     """
 
     name: ClassVar[str] = "previous"
@@ -29,5 +29,5 @@ class Previous(Aggregate):
         return (Column.VALUE,)
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
-        """The last but one."""
-        return f"({window.values}[{window.stop} - 2] if {window.stop} - {window.start} > 1 else None)"
+        """The last one before the current event."""
+        return f"({window.values}[{window.past} - 1] if {window.past} > {window.start} else None)"

@@ -18,6 +18,7 @@ class Sum(Aggregate):
 
     name: ClassVar[str] = "sum"
     of: ClassVar[frozenset[Kind]] = frozenset({Kind.INT, Kind.FLOAT, Kind.MONEY})
+    of_none: ClassVar[bool] = True
 
     def result(self, of: Kind | None) -> Kind:
         """The kind of what is summed."""

@@ -13,7 +13,9 @@ class Constants:
     ('k0', 'k1', 'k0')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "k") -> None:
+        """Hand out names that begin with the prefix: one letter, not `t`, which locals begin with."""
+        self._prefix = prefix
         self._values: dict[str, object] = {}
         self._names: dict[object, str] = {}
         self._locals = 0
@@ -28,7 +30,7 @@ class Constants:
         identity = _identity(value)
         name = self._names.get(identity)
         if name is None:
-            name = self._names[identity] = f"k{len(self._values)}"
+            name = self._names[identity] = f"{self._prefix}{len(self._values)}"
             self._values[name] = value
         return name
 

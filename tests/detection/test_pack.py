@@ -143,12 +143,32 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
             '3:14: event pay: add z: unknown name "amuont" (did you mean "amount"?)',
         ),
         # features
-        ('window = "10s"', 'window = "999ms"', "10:10: feature pays_10s: expected a window of 1s to 24h, got '999ms'"),
-        ('window = "10s"', 'window = "25h"', "10:10: feature pays_10s: expected a window of 1s to 24h, got '25h'"),
+        ('window = "10s"', 'window = "999ms"', "10:10: feature pays_10s: expected a window of 1s to 90d, got '999ms'"),
         (
             'window = "10s"',
-            'window = "24h1us"',
-            "10:10: feature pays_10s: expected a window of 1s to 24h, got '24h1us'",
+            'window = "10s"\ndelay = "91d"',
+            "11:9: feature pays_10s: expected a delay of more than 0 and at most 90d, got '91d'",
+        ),
+        (
+            'window = "10s"',
+            'window = "10s"\ndelay = "0s"',
+            "11:9: feature pays_10s: expected a delay of more than 0 and at most 90d, got '0s'",
+        ),
+        (
+            'window = "10s"',
+            'window = "10s"\nwhere = "amount"',
+            "11:10: feature pays_10s: where: expected bool, got money",
+        ),
+        (
+            'window = "10s"',
+            'window = "10s"\nwhere = "pays_10s > 1"',
+            '11:10: feature pays_10s: where: unknown name "pays_10s"',
+        ),
+        ('window = "10s"', 'window = "91d"', "10:10: feature pays_10s: expected a window of 1s to 90d, got '91d'"),
+        (
+            'window = "10s"',
+            'window = "90d1us"',
+            "10:10: feature pays_10s: expected a window of 1s to 90d, got '90d1us'",
         ),
         ('window = "10s"', 'window = "10"', f'10:10: feature pays_10s: window: {DURATION}, got "10"'),
         ('fn = "count"', 'fn = "conut"', "9:6: feature pays_10s: no aggregate 'conut' (did you mean \"count\"?)"),
