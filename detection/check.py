@@ -23,7 +23,18 @@ START: Final = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1_000)
 """When the first event of each test happens unless it says otherwise, ms since the epoch."""
 
 SINCE_START: Final = "@"
-"""The member of a given event that is no field: its time since `START`, such as "10s"."""
+"""Of the members of a given event that are no fields: its time since `START`, such as "10s"."""
+
+TIMES: Final = "*"
+"""How often it comes."""
+
+APART: Final = "+"
+"""The time from one of them to the next."""
+
+NUMBER: Final = "{n}"
+"""In the texts of an event that comes several times: which of them it is, from 1."""
+
+MOST_TIMES: Final = 10_000
 
 
 class _Hit(msgspec.Struct):
@@ -84,35 +95,83 @@ def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iter
     engine = Engine(pack)
     places = engine.program.plan.values(event)
     at = START
+    offset = 0
     for index, (given, fires) in enumerate(zip(case.given, case.fires, strict=True)):
-        members = dict(given)
-        if SINCE_START in members:
-            try:
-                at = START + _milliseconds(members.pop(SINCE_START))
-            except ValueError as error:
-                yield index, str(error)
-                return  # the events after it would happen at no known time
-        timestamp = at
-        if event.time is not None:
-            # Its own time is the event's, wherever it lies: a record without a timestamp is never too far ahead.
-            timestamp = -1 if event.time in members else at
-            members.setdefault(event.time, at)
         try:
-            value = json.dumps(members, default=_written).encode()
+            repeated = _Repeated.of(given)
+            at = at if repeated.since_start is None else START + repeated.since_start
         except ValueError as error:
             yield index, str(error)
-            continue
-        decoded = engine.decode(Record(event.topic, 0, index, timestamp, None, value))
-        if isinstance(decoded, DeadLetter):
-            yield index, f"expected an event, got a dead letter: {decoded.error}"
-            continue
-        at = decoded.time // 1_000
-        verdict = engine.judge_event(decoded)
-        assert isinstance(verdict, Verdict)
-        fired = any(hit.id == rule.name for hit in _answer(verdict.value).verdict.rules)
-        if fired != fires:
-            expected, got = ("it to fire", "it did not") if fires else ("it not to fire", "it fired")
-            yield index, f"expected {expected}, {got} ({_values(event, rule, places, decoded)})"
+            return  # the events after it would happen at no known time
+        for number in range(1, repeated.times + 1):
+            at += repeated.apart if number > 1 else 0
+            members = repeated.members(number)
+            timestamp = at
+            if event.time is not None:
+                # Its own time is the event's, wherever it lies: a record without a timestamp is never too far ahead.
+                timestamp = -1 if event.time in members else at
+                members.setdefault(event.time, at)
+            try:
+                value = json.dumps(members, default=_written).encode()
+            except ValueError as error:
+                yield index, str(error)
+                break
+            decoded = engine.decode(Record(event.topic, 0, offset, timestamp, None, value))
+            offset += 1
+            if isinstance(decoded, DeadLetter):
+                yield index, f"expected an event, got a dead letter: {decoded.error}"
+                break
+            at = decoded.time // 1_000
+            verdict = engine.judge_event(decoded)
+            assert isinstance(verdict, Verdict)
+            fired = any(hit.id == rule.name for hit in _answer(verdict.value).verdict.rules)
+            if fired != (fires and number == repeated.times):
+                expected, got = ("it not to fire", "it fired") if fired else ("it to fire", "it did not")
+                which = f" at number {number} of {repeated.times}" if repeated.times > 1 else ""
+                yield index, f"expected {expected}{which}, {got} ({_values(event, rule, places, decoded)})"
+                break
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeated:
+    """A given event, and how often it comes.
+
+    Attributes:
+        given: Its members, with `{n}` in their texts.
+        times: How often it comes.
+        apart: The time from one to the next, ms.
+        since_start: When the first happens, ms since `START`; None: when the event before it did.
+    """
+
+    given: Mapping[str, object]
+    times: int
+    apart: int
+    since_start: int | None
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> "_Repeated":
+        """Take what is no member out of a given event.
+
+        Raises:
+            ValueError: It is no number or no duration.
+        """
+        times = given.get(TIMES, 1)
+        if type(times) is not int or not 1 <= times <= MOST_TIMES:
+            msg = f'"{TIMES}": expected a number from 1 to {MOST_TIMES:,}, got {times}'
+            raise ValueError(msg)
+        apart = _milliseconds(APART, given[APART]) if APART in given else 0
+        since_start = _milliseconds(SINCE_START, given[SINCE_START]) if SINCE_START in given else None
+        members = {name: value for name, value in given.items() if name not in {SINCE_START, TIMES, APART}}
+        return cls(members, times, apart, since_start)
+
+    def members(self, number: int) -> dict[str, object]:
+        """The members of one of the repeated events."""
+        if self.times == 1:
+            return dict(self.given)
+        return {
+            name: value.replace(NUMBER, str(number)) if isinstance(value, str) else value
+            for name, value in self.given.items()
+        }
 
 
 def _written(value: date | time) -> str:
@@ -123,14 +182,14 @@ def _written(value: date | time) -> str:
     raise ValueError(msg)
 
 
-def _milliseconds(since_start: Any) -> int:
-    subject = f'"{SINCE_START}"'
-    if not isinstance(since_start, str):
-        msg = f'{subject}: expected a duration such as "10s", got {since_start}'
+def _milliseconds(name: str, duration: Any) -> int:
+    subject = f'"{name}"'
+    if not isinstance(duration, str):
+        msg = f'{subject}: expected a duration such as "10s", got {duration}'
         raise ValueError(msg)  # noqa: TRY004  (one kind of error for all that is wrong with it)
-    micros = parse_duration(since_start, subject)
+    micros = parse_duration(duration, subject)
     if micros % 1_000:
-        msg = f'{subject}: expected whole milliseconds, as records have them, got "{since_start}"'
+        msg = f'{subject}: expected whole milliseconds, as records have them, got "{duration}"'
         raise ValueError(msg)
     return micros // 1_000
 

@@ -59,7 +59,8 @@ class CaseTable(Table):
     """`[[rule.NAME.test]]`: events, and whether the rule fires at each."""
 
     given: list[dict[str, object]] = Field(
-        min_length=1, description='Events in order; `"@" = "10s"` sets the time since the start.'
+        min_length=1,
+        description='Events in order; `"@" = "10s"` sets the time since the start, `"*" = 50` repeats an event.',
     )
     fires: list[bool] = Field(description="For each event, whether the rule fires.")
 

@@ -154,3 +154,34 @@ given = [
 fires = [false, false, true]
 """
     assert [problem.split(": ")[3] for problem in problems(tests)] == ["event 1", "event 3"]
+
+
+REPEATED = """
+[[rule.often.test]]
+given = [{ "*" = TIMES, "+" = "APART", user = "USER", amount = 1 }]
+fires = [FIRES]
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "apart", "user", "fires", "expected"),
+    [
+        ("2", "9.999s", "a", "true", ""),
+        ("2", "10s", "a", "false", ""),
+        ("300", "1ms", "user {n}", "false", ""),
+        ("300", "10s", "a", "true", "expected it to fire at number 300 of 300, it did not"),
+        ("3", "1s", "a", "true", "expected it not to fire at number 2 of 3, it fired"),
+        ("2", "1s", "a", "false", "expected it not to fire at number 2 of 2, it fired"),
+        ("0", "1s", "a", "false", '"*": expected a number from 1 to 10,000, got 0'),
+        ("10001", "1s", "a", "false", '"*": expected a number from 1 to 10,000, got 10001'),
+        ("true", "1s", "a", "false", '"*": expected a number from 1 to 10,000, got True'),
+        ("2", "1", "a", "false", '"+": expected a duration such as "10s"'),
+    ],
+)
+def test_an_event_that_comes_often_fires_at_the_last_and_at_none_before(
+    times: str, apart: str, user: str, fires: str, expected: str
+) -> None:
+    text = REPEATED.replace("TIMES", times).replace("APART", apart).replace("USER", user).replace("FIRES", fires)
+    found = problems(text)
+    assert len(found) == bool(expected)
+    assert expected in "".join(found)
