@@ -1,14 +1,20 @@
 """The aggregates a feature may name: one file each, one line here."""
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.aggregates.avg import Avg
 from detection.aggregates.count import Count
 from detection.aggregates.distinct import Distinct
 from detection.aggregates.gap import Gap
+from detection.aggregates.gap_stddev import GapStddev
+from detection.aggregates.max import Max
+from detection.aggregates.min import Min
 from detection.aggregates.previous import Previous
+from detection.aggregates.stddev import Stddev
 from detection.aggregates.sum import Sum
 
 AGGREGATES: dict[str, Aggregate] = {
-    aggregate.name: aggregate for aggregate in (Count(), Sum(), Previous(), Distinct(), Gap())
+    aggregate.name: aggregate
+    for aggregate in (Count(), Sum(), Avg(), Min(), Max(), Stddev(), Previous(), Distinct(), Gap(), GapStddev())
 }
 
 __all__ = ["AGGREGATES", "Aggregate", "Column", "Window"]

@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
 from math import isclose
+from statistics import pstdev
 from typing import Any
 
 import msgspec
@@ -90,6 +92,15 @@ SPECS = [
     Spec("sum_flagged", ("user",), "sum", "m", 4, where="flag"),
     Spec("last_red", ("user",), "previous", "n", 4, where=RED),
     Spec("gap_red", ("user", "shop"), "gap", None, 6, where=RED),
+    Spec("avg_n", ("user",), "avg", "n", 4),
+    Spec("avg_m", ("user",), "avg", "m", 7),
+    Spec("avg_x_before", ("user",), "avg", "x", 4, delay=1),
+    Spec("min_m", ("user",), "min", "m", 4),
+    Spec("max_x_flagged", ("user",), "max", "x", 4, where="flag"),
+    Spec("stddev_n", ("user",), "stddev", "n", 6),
+    Spec("stddev_m", ("user",), "stddev", "m", 6),
+    Spec("stddev_x", ("shop",), "stddev", "x", 6),
+    Spec("rhythm", ("user",), "gap_stddev", None, 7),
     Spec("count_before", ("user",), "count", None, 3, delay=2),
     Spec("last_before", ("user",), "previous", "tag", 3, delay=1),
     Spec("gap_before", ("shop",), "gap", None, 3, delay=2),
@@ -161,7 +172,9 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
     return answers
 
 
-def value_of(spec: Spec, window: Sequence[Pay], pay: Pay, *, counted: bool) -> Any:
+def value_of(  # noqa: PLR0911  (one for each aggregate)
+    spec: Spec, window: Sequence[Pay], pay: Pay, *, counted: bool
+) -> Any:
     values = [pay[spec.of] for pay in window] if spec.of else []
     before = window[:-1] if counted else window
     match spec.fn:
@@ -173,8 +186,22 @@ def value_of(spec: Spec, window: Sequence[Pay], pay: Pay, *, counted: bool) -> A
             return len(set(values))
         case "previous":
             return before[-1][spec.of or ""] if before else None
+        case "min" | "max":
+            return {"min": min, "max": max}[spec.fn](values, default=None)
+        case "avg":
+            return rounded(Fraction(sum(map(Fraction, values)), len(values)), spec) if values else None
+        case "stddev":
+            return rounded(pstdev(map(Fraction, values)), spec) if len(values) > 1 else None
+        case "gap_stddev":
+            gaps = [after["at"] - early["at"] for early, after in pairwise(window)]
+            return round(pstdev(map(Fraction, gaps))) / SECOND if len(gaps) > 1 else None
         case _:
             return (pay["at"] - before[-1]["at"]) / SECOND if before else None
+
+
+def rounded(value: Any, spec: Spec) -> Any:
+    """Money to its units, half-even as `round` does for a fraction."""
+    return round(value) if spec.of == "m" else float(value)
 
 
 def assert_same(specs: Sequence[Spec], verdicts: Sequence[Verdict | DeadLetter], pays: Sequence[Pay]) -> None:
@@ -186,8 +213,8 @@ def assert_same(specs: Sequence[Spec], verdicts: Sequence[Verdict | DeadLetter],
             value = values[spec.name]
             if spec.of == "m" and value is not None:
                 got[spec.name] = round(Decimal(str(got[spec.name])).scaleb(6))
-            near = spec.of == "x" and value is not None
-            same = isclose(got[spec.name], value, abs_tol=1e-9) if near else got[spec.name] == value
+            near = value is not None and (spec.of == "x" or spec.fn in {"avg", "stddev"})
+            same = isclose(got[spec.name], value, rel_tol=1e-9, abs_tol=1e-9) if near else got[spec.name] == value
             assert same, (spec.name, got[spec.name], value)
 
 

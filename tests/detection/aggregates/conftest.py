@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from detection.aggregates import AGGREGATES
 from detection.loading import parse
 from detection.program import Engine
 from detection.records import Record, Verdict
@@ -23,7 +24,7 @@ def values() -> Values:
 
     def values(fn: str, kind: str | None, events: Events) -> list[Any]:
         fields = f'user = "str", of = "{kind}"' if kind else 'user = "str"'
-        of = 'of = "of"\n' if kind and fn not in {"count", "gap"} else ""
+        of = 'of = "of"\n' if kind and AGGREGATES[fn].of else ""
         text = (
             f'[event.pay]\ntopic = "pays"\ntime = "at"\nfields = {{ {fields} }}\n'
             f'[feature.f]\non = "pay"\nkey = ["user"]\nfn = "{fn}"\nwindow = "{WINDOW}s"\n{of}'

@@ -1,0 +1,59 @@
+"""avg: the mean of a field."""
+
+from collections.abc import Mapping
+from math import fsum
+from typing import ClassVar
+
+from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.kinds import Kind
+
+
+def half_even(total: int, count: int) -> int:
+    """A quotient, rounded half-even.
+
+    >>> half_even(5, 2), half_even(7, 2), half_even(-5, 2), half_even(8, 3)
+    (2, 4, -2, 3)
+    """
+    whole, rest = divmod(total, count)
+    return whole + (2 * rest > count or (2 * rest == count and whole % 2 == 1))
+
+
+def mean(values: list[float | None]) -> float | None:
+    """The mean of those that are there."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return None
+    try:
+        return fsum(there) / len(there)
+    except OverflowError:
+        return fsum([value / len(there) for value in there])
+
+
+class Avg(Aggregate):
+    """The arithmetic mean of a field over the window, this event included.
+
+    Exact for money (rounded half-even to its 10^-6 units), correctly rounded for int, to 1e-9 for float.
+
+    >>> Avg().source(Window("i", "j", "times", "values", "totals"), Kind.INT)
+    '(totals[j] - totals[i]) / (j - i)'
+    """
+
+    name: ClassVar[str] = "avg"
+    of: ClassVar[frozenset[Kind]] = frozenset({Kind.INT, Kind.FLOAT, Kind.MONEY})
+    helpers: ClassVar[Mapping[str, object]] = {"half_even": half_even, "mean": mean}
+
+    def result(self, of: Kind | None) -> Kind:
+        """Money stays money, a mean of ints is a float."""
+        return Kind.MONEY if of is Kind.MONEY else Kind.FLOAT
+
+    def columns(self, of: Kind | None) -> tuple[Column, ...]:
+        """Running sums, or the values where sums would drift."""
+        return (Column.VALUE,) if of is Kind.FLOAT else (Column.TOTAL,)
+
+    def source(self, window: Window, of: Kind | None) -> str:
+        """One division."""
+        count = f"({window.stop} - {window.start})"
+        if of is Kind.FLOAT:
+            return f"mean({window.values}[{window.start}:{window.stop}])"
+        total = f"({window.totals}[{window.stop}] - {window.totals}[{window.start}])"
+        return f"half_even({total}, {count})" if of is Kind.MONEY else f"{total} / {count}"
