@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
-from math import isclose
+from math import isclose, log2
 from statistics import pstdev
 from typing import Any
 
@@ -100,6 +100,11 @@ SPECS = [
     Spec("stddev_n", ("user",), "stddev", "n", 6),
     Spec("stddev_m", ("user",), "stddev", "m", 6),
     Spec("stddev_x", ("shop",), "stddev", "x", 6),
+    Spec("known_for", ("user",), "first_seen_age", None, 7),
+    Spec("known_before", ("shop",), "first_seen_age", None, 3, delay=1),
+    Spec("mode_tag", ("user",), "mode_share", "tag", 6),
+    Spec("entropy_n", ("user",), "entropy", "n", 6),
+    Spec("entropy_red", ("user",), "entropy", "n", 6, where=RED),
     Spec("rhythm", ("user",), "gap_stddev", None, 7),
     Spec("count_before", ("user",), "count", None, 3, delay=2),
     Spec("last_before", ("user",), "previous", "tag", 3, delay=1),
@@ -172,7 +177,7 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
     return answers
 
 
-def value_of(  # noqa: PLR0911  (one for each aggregate)
+def value_of(  # noqa: C901, PLR0911  (one for each aggregate)
     spec: Spec, window: Sequence[Pay], pay: Pay, *, counted: bool
 ) -> Any:
     values = [pay[spec.of] for pay in window] if spec.of else []
@@ -192,6 +197,13 @@ def value_of(  # noqa: PLR0911  (one for each aggregate)
             return rounded(Fraction(sum(map(Fraction, values)), len(values)), spec) if values else None
         case "stddev":
             return rounded(pstdev(map(Fraction, values)), spec) if len(values) > 1 else None
+        case "first_seen_age":
+            return (pay["at"] - window[0]["at"]) / SECOND if window else None
+        case "mode_share":
+            return max(map(values.count, values)) / len(values) if values else None
+        case "entropy":
+            shares = [values.count(value) / len(values) for value in set(values)]
+            return -sum(share * log2(share) for share in shares) if values else None
         case "gap_stddev":
             gaps = [after["at"] - early["at"] for early, after in pairwise(window)]
             return round(pstdev(map(Fraction, gaps))) / SECOND if len(gaps) > 1 else None
@@ -213,7 +225,7 @@ def assert_same(specs: Sequence[Spec], verdicts: Sequence[Verdict | DeadLetter],
             value = values[spec.name]
             if spec.of == "m" and value is not None:
                 got[spec.name] = round(Decimal(str(got[spec.name])).scaleb(6))
-            near = value is not None and (spec.of == "x" or spec.fn in {"avg", "stddev"})
+            near = value is not None and (spec.of == "x" or spec.fn in {"avg", "stddev", "entropy"})
             same = isclose(got[spec.name], value, rel_tol=1e-9, abs_tol=1e-9) if near else got[spec.name] == value
             assert same, (spec.name, got[spec.name], value)
 

@@ -92,3 +92,8 @@ def test_it_is_registered_under_its_name_and_its_example_runs(name: str, aggrega
     assert (aggregate.name, module.__name__) == (name, f"detection.aggregates.{name}")
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_no_two_aggregates_bring_different_functions_of_one_name() -> None:
+    brought = [item for aggregate in AGGREGATES.values() for item in aggregate.helpers.items()]
+    assert len({name for name, _ in brought}) == len(set(brought))

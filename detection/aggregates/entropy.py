@@ -1,0 +1,48 @@
+"""entropy: how evenly a window is spread over the values of a field."""
+
+from collections import Counter
+from collections.abc import Mapping
+from math import fsum, log2
+from typing import Any, ClassVar
+
+from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.kinds import Kind
+
+
+def bits(values: list[Any]) -> float | None:
+    """The Shannon entropy of those that are there, whatever their order.
+
+    >>> bits(["a", "b", "b", "a"]), bits(["a", "a"]), bits([None])
+    (1.0, 0.0, None)
+    """
+    counts = Counter(values)
+    counts.pop(None, None)
+    total = counts.total()
+    return fsum([count / total * log2(total / count) for count in counts.values()]) if counts else None
+
+
+class Entropy(Aggregate):
+    """The Shannon entropy of the field's values in the window, in bits: 0 for one value, 3 for eight in equal parts.
+
+    `sum(p * log2(1 / p))`; C. E. Shannon: A mathematical theory of communication (1948). The work grows with the events
+    in the window.
+
+    >>> Entropy().source(Window("i", "j", "times", "values"), Kind.STR)
+    'bits(values[i:j])'
+    """
+
+    name: ClassVar[str] = "entropy"
+    of: ClassVar[frozenset[Kind]] = frozenset(Kind)
+    helpers: ClassVar[Mapping[str, object]] = {"bits": bits}
+
+    def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
+        """Always a float."""
+        return Kind.FLOAT
+
+    def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002
+        """The values themselves."""
+        return (Column.VALUE,)
+
+    def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
+        """One pass over the slice."""
+        return f"bits({window.values}[{window.start}:{window.stop}])"

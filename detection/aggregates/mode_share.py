@@ -1,0 +1,45 @@
+"""mode_share: how much of a window has one and the same value."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.kinds import Kind
+
+
+def share_of_mode(values: list[Any]) -> float | None:
+    """The share of the most frequent among those that are there.
+
+    >>> share_of_mode(["a", "b", "a", None]), share_of_mode([None])
+    (0.6666666666666666, None)
+    """
+    counts = Counter(values)
+    counts.pop(None, None)
+    return max(counts.values()) / counts.total() if counts else None
+
+
+class ModeShare(Aggregate):
+    """The share of the window's events that have its most frequent value of the field, above 0 and at most 1.
+
+    The work grows with the events in the window.
+
+    >>> ModeShare().source(Window("i", "j", "times", "values"), Kind.STR)
+    'share_of_mode(values[i:j])'
+    """
+
+    name: ClassVar[str] = "mode_share"
+    of: ClassVar[frozenset[Kind]] = frozenset(Kind)
+    helpers: ClassVar[Mapping[str, object]] = {"share_of_mode": share_of_mode}
+
+    def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
+        """Always a float."""
+        return Kind.FLOAT
+
+    def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002
+        """The values themselves."""
+        return (Column.VALUE,)
+
+    def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
+        """One pass over the slice."""
+        return f"share_of_mode({window.values}[{window.start}:{window.stop}])"
