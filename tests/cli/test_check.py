@@ -27,7 +27,7 @@ def test_the_shipped_packs_are_checked_when_none_is_named(fraud) -> None:
     told = fraud("check").splitlines()
 
     assert told[0].split() == ["click_burst", "click", "live", "block", "score", "90", "3", "tests", "passed"]
-    assert re.fullmatch(r"pack \w{12}: 4 events, 9 rules, \d+ tests passed: no problems", told[-1])
+    assert re.fullmatch(r"pack \w{12}: 4 events, 10 rules, \d+ tests passed: no problems", told[-1])
 
 
 def test_a_pack_that_is_right_gives_a_line_a_rule_and_0(fraud, tmp_path: Path) -> None:
