@@ -174,9 +174,11 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
         ('fn = "count"', 'fn = "conut"', "9:6: feature pays_10s: no aggregate 'conut' (did you mean \"count\"?)"),
         (
             'fn = "count"',
-            'fn = "median"',
-            "9:6: feature pays_10s: no aggregate 'median' (there are count, sum, avg, min, max, stddev, distinct, "
-            "mode_share, entropy, previous, first_seen_age, gap, gap_stddev)",
+            'fn = "quux"',
+            (
+                "9:6: feature pays_10s: no aggregate 'quux' (there are count, sum, avg, min, max, stddev, distinct, "
+                "mode_share, entropy, previous, first_seen_age, gap, gap_stddev)"
+            ),
         ),
         ('key = ["user"]', 'key = ["usr"]', "8:8: feature pays_10s: no field 'usr' (did you mean \"user\"?)"),
         (
