@@ -86,7 +86,7 @@ class Log:
     Attributes:
         event: The event type.
         key: The key's fields.
-        of: The optional field every entry has; events without it are no part of this log.
+        of: The optional fields every entry has; events without them are no part of this log.
         where: What every entry fulfils.
         columns: The lists kept beside times and origins: the field and what is kept of it.
         longest: How far back the windows over it reach at the most, us.
@@ -94,7 +94,7 @@ class Log:
 
     event: EventType
     key: tuple[Field, ...]
-    of: Field | None
+    of: tuple[Field, ...]
     where: Expression | None = None
     columns: list[tuple[Field, Column]] = field(default_factory=list)
     longest: int = 0
@@ -104,7 +104,9 @@ class Log:
         """Its name in the stored state: never change how it is made."""
         key = ",".join(part.name for part in self.key)
         where = f"/where:{sha256(self.where.text.encode()).hexdigest()[:16]}" if self.where else ""
-        return f"{self.event.name}/{key}" + (f"/has:{self.of.name}" if self.of else "") + where
+        return (
+            f"{self.event.name}/{key}" + (f"/has:{','.join(part.name for part in self.of)}" if self.of else "") + where
+        )
 
     @property
     def retention(self) -> int:
@@ -129,24 +131,22 @@ class Step:
 
     def add(self, event: EventType, feature: Feature) -> None:
         """Give the feature its log and column."""
-        of = feature.of if feature.of and feature.of.optional else None
-        log = Log(event, feature.key, of, feature.where)
+        log = Log(event, feature.key, _optional(feature.of), feature.where)
         log = self.logs.setdefault(log.name, log)
         log.longest = max(log.longest, feature.window + feature.delay)
-        if feature.of is not None:
-            for column in feature.aggregate.columns(feature.of.kind):
-                if (feature.of, column) not in log.columns:
-                    log.columns.append((feature.of, column))
+        for of in feature.of:
+            for column in feature.aggregate.columns(of.kind):
+                if (of, column) not in log.columns:
+                    log.columns.append((of, column))
         self.by_event.setdefault(event.name, []).append(feature)
 
     def log_of(self, feature: Feature) -> Log:
         """The log that the feature reads."""
-        of = feature.of if feature.of and feature.of.optional else None
         return next(
             log
             for log in self.logs.values()
             if (log.event.name, log.key, log.of, log.where and log.where.text)
-            == (feature.on, feature.key, of, feature.where and feature.where.text)
+            == (feature.on, feature.key, _optional(feature.of), feature.where and feature.where.text)
         )
 
 
@@ -411,7 +411,7 @@ class StepProgram:
         return f"j{self.logs.index(log)}" + (f"_{delay}" if delay else "")
 
     def _log(self, number: int, log: Log, features: list[Feature], evident: list[Span]) -> list[str]:
-        missing = [f"e.f_{part.name} is None" for part in (*log.key, *([log.of] if log.of else [])) if part.optional]
+        missing = [f"e.f_{part.name} is None" for part in (*log.key, *log.of) if part.optional]
         times, stop = f"times{number}", f"j{number}"
         nul = " or ".join(f"'\\0' in e.f_{part.name}" for part in log.key[:-1] if part.kind is Kind.STR)
         body = [
@@ -476,7 +476,7 @@ class StepProgram:
         if not delay:  # a late event that the log will not keep sees itself
             lines += [f"if {start} == {stop}{f' and m{number}' if log.where else ''}: {start} = {stop} - 1"]
         for feature in features:
-            kind = feature.of.kind if feature.of else None
+            kind = feature.of[0].kind if feature.of else None
             source = feature.aggregate.source(self._window(number, feature, log), kind)
             if (log.where or delay) and not feature.aggregate.of_none:
                 source = f"({source} if {stop} > {start} else None)"
@@ -484,7 +484,8 @@ class StepProgram:
         return lines
 
     def _window(self, number: int, feature: Feature, log: Log) -> Window:
-        names = {column: f"c{number}_{index}" for index, (of, column) in enumerate(log.columns) if of == feature.of}
+        names = {(of, column): f"c{number}_{index}" for index, (of, column) in enumerate(log.columns)}
+        first, other = (*feature.of, None, None)[:2]
         stop = self._stop(log, feature.delay)
         past = f"{stop} - 1"
         if feature.delay:
@@ -495,9 +496,11 @@ class StepProgram:
             self._start(log, feature.window, feature.delay),
             stop,
             f"times{number}",
-            names.get(Column.VALUE, ""),
-            names.get(Column.TOTAL, ""),
+            names.get((first, Column.VALUE), "") if first else "",
+            names.get((first, Column.TOTAL), "") if first else "",
             past,
+            others=names.get((other, Column.VALUE), "") if other else "",
+            here=f"(e.f_{first.name}, e.f_{other.name})" if first and other else "",
         )
 
     @staticmethod
@@ -523,6 +526,10 @@ class StepProgram:
     def _inserted(log: Log) -> str:
         pairs = [f"({column is Column.TOTAL}, e.f_{of.name}), " for of, column in log.columns]
         return f"({''.join(pairs)})"
+
+
+def _optional(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    return tuple(field for field in fields if field.optional)
 
 
 def _key(parts: tuple[Field, ...]) -> str:

@@ -134,7 +134,7 @@ class _Loader:
         except ValidationError as error:
             places = Positions(text)
             for detail in error.errors(include_url=False, include_input=True):
-                path = tuple(part for part in detail["loc"] if part != "[key]")
+                path = tuple(part for part in detail["loc"] if not str(part).startswith("["))
                 is_key = detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
                 line, column = places.key(path) if is_key else places.value(path)
                 self.problems.append(Problem(name, line, column, *_explain(path, dict(detail))))
@@ -342,19 +342,19 @@ class _Loader:
                 self._at(
                     owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True
                 )
-            of = self._of(owner, name, table, aggregate, known) if aggregate and known else None
+            of = self._of(owner, name, table, aggregate, known) if aggregate and known else ()
             delay = self._delay(owner, name, table)
             where = self._where(owner, name, table, scopes, constants)
             if (
                 len(self.problems) > before
                 or aggregate is None
-                or not self.broken.isdisjoint((name, *table.key, table.of))
+                or not self.broken.isdisjoint((name, *table.key, *table.fields))
             ):
                 self.broken.add(name)
                 continue
             key = [known[part] for part in table.key]
-            kind = of.kind if of else None
-            optional = aggregate.optional or any(part.optional for part in (*key, *([of] if of else [])))
+            kind = of[0].kind if of else None
+            optional = aggregate.optional or any(part.optional for part in (*key, *of))
             optional |= (where is not None or delay > 0) and not aggregate.of_none
             features.append(
                 Feature(
@@ -371,11 +371,11 @@ class _Loader:
                     constants=constants,
                 )
             )
-            if of and of.currency and of.currency not in table.key and aggregate.name == "sum":
+            if of and of[0].currency and of[0].currency not in table.key and aggregate.name == "sum":
                 self._warn(
                     owner,
                     ("feature", name, "of"),
-                    f"feature {name}: adds amounts of different currencies: put {of.currency} into its key",
+                    f"feature {name}: adds amounts of different currencies: put {of[0].currency} into its key",
                 )
         return features
 
@@ -432,27 +432,36 @@ class _Loader:
 
     def _of(
         self, owner: _File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]
-    ) -> Field | None:
+    ) -> tuple[Field, ...]:
+        path = ("feature", name, "of")
         if not aggregate.of:
             if table.of is not None:
-                self._at(
-                    owner, ("feature", name, "of"), f"feature {name}: {table.fn} takes no field, got of = {table.of!r}"
-                )
-            return None
+                self._at(owner, path, f"feature {name}: {table.fn} takes no field, got of = {table.of!r}")
+            return ()
+        if aggregate.pair:
+            expected = f"{table.fn} needs two fields: of = [{', '.join(aggregate.pair)}]"
+            wrong = not isinstance(table.of, list) or len(table.of) != len(aggregate.pair)
+        else:
+            expected = f"{table.fn} needs a field: of = …"
+            wrong = not isinstance(table.of, str)
         if table.of is None:
-            self._at(owner, ("feature", name), f"feature {name}: {table.fn} needs a field: of = …", key=True)
-            return None
-        of = known.get(table.of)
-        if of is None:
-            self._unknown(owner, ("feature", name, "of"), f"feature {name}: no field", table.of, known)
-        elif of.kind not in aggregate.of:
-            expected = ", ".join(sorted(aggregate.of))
-            self._at(
-                owner,
-                ("feature", name, "of"),
-                f"feature {name}: {table.fn} takes {expected}, but {of.name} is {of.kind}",
-            )
-        return of
+            self._at(owner, ("feature", name), f"feature {name}: {expected}", key=True)
+        elif wrong:
+            self._at(owner, path, f"feature {name}: {expected}, got {table.of!r}")
+        if wrong:
+            return ()
+        fields = []
+        for index, part in enumerate(table.fields):
+            place = (*path, index) if aggregate.pair else path
+            of = known.get(part)
+            if of is None:
+                self._unknown(owner, place, f"feature {name}: no field", part, known)
+            elif of.kind not in aggregate.of:
+                takes = ", ".join(sorted(aggregate.of))
+                self._at(owner, place, f"feature {name}: {table.fn} takes {takes}, but {part} is {of.kind}")
+            else:
+                fields.append(of)
+        return tuple(fields)
 
     def _orphans(self, rules: Mapping[str, _File], events: Mapping[str, _File]) -> None:
         for name, owner in rules.items():

@@ -45,7 +45,7 @@ class Feature:
         on: The event type it counts.
         key: The fields that make the key.
         aggregate: The function.
-        of: The field aggregated, for the aggregates that take one.
+        of: The fields aggregated: none, one, or the pair, as the aggregate takes them.
         window: How far back it reaches, us; the window is `(t - delay - window, t - delay]`.
         kind: The kind of its value.
         optional: Whether the value may be unknown.
@@ -58,7 +58,7 @@ class Feature:
     on: str
     key: tuple[Field, ...]
     aggregate: Aggregate
-    of: Field | None
+    of: tuple[Field, ...]
     window: int
     kind: Kind
     optional: bool

@@ -2,9 +2,14 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Names: TypeAlias = Annotated[
+    Annotated[Name, Tag("[name]")] | Annotated[list[Name], Tag("[names]")],
+    Discriminator(lambda value: "[names]" if isinstance(value, list) else "[name]"),
+]
+"""One name, or a list of them. Told apart by hand, or a mistake would be an error of both; errors carry the tag."""
 Outcome: TypeAlias = Literal["review", "block"]
 Mode: TypeAlias = Literal["off", "shadow", "live"]
 
@@ -45,7 +50,9 @@ class FeatureTable(Table):
         min_length=1, description="The fields that make the key; events with equal ones share a window."
     )
     fn: str = Field(description="The aggregate.")
-    of: Name | None = Field(None, description="The field that is aggregated, for the aggregates that take one.")
+    of: Names | None = Field(
+        None, description="The field that is aggregated, for the aggregates that take one; a list for those of a pair."
+    )
     window: str = Field(description='How far back, such as `"10s"`: the window is `(t-10s, t]`.')
     delay: str | None = Field(
         None, description='Moves the window into the past, such as `"7d"`: it is `(t-7d-window, t-7d]` then.'
@@ -53,6 +60,11 @@ class FeatureTable(Table):
     where: str | None = Field(
         None, description="A condition over fields, a CEL expression: only events for which it is true are counted."
     )
+
+    @property
+    def fields(self) -> list[str]:
+        """The names in `of`."""
+        return [self.of] if isinstance(self.of, str) else self.of or []
 
 
 class CaseTable(Table):

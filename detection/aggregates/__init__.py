@@ -12,6 +12,7 @@ from detection.aggregates.max import Max
 from detection.aggregates.min import Min
 from detection.aggregates.mode_share import ModeShare
 from detection.aggregates.previous import Previous
+from detection.aggregates.speed_kmh import SpeedKmh
 from detection.aggregates.stddev import Stddev
 from detection.aggregates.sum import Sum
 
@@ -25,6 +26,7 @@ _ALL: tuple[Aggregate, ...] = (
     Distinct(),
     ModeShare(),
     Entropy(),
+    SpeedKmh(),
     Previous(),
     FirstSeenAge(),
     Gap(),

@@ -39,6 +39,8 @@ class Window:
         totals: The list of running sums; empty text where the aggregate asks for none.
         past: Index behind the last event inside that came before the current one.
         time: The current event's time.
+        others: The list of the second field's values, for an aggregate of a pair.
+        here: The current event's own values, a tuple, for an aggregate of a pair.
     """
 
     start: str
@@ -48,6 +50,8 @@ class Window:
     totals: str = ""
     past: str = "j - 1"
     time: str = "t"
+    others: str = ""
+    here: str = ""
 
 
 class Aggregate(ABC):
@@ -56,6 +60,7 @@ class Aggregate(ABC):
     Attributes:
         name: What packs call it.
         of: The kinds of field it aggregates; empty if it takes no field.
+        pair: What its two fields are, if it takes two: `of = ["…", "…"]`.
         optional: Whether its value may be unknown though every event has the field.
         of_none: Whether it has a value over no events: `where` and `delay` can leave a window empty.
         helpers: What its source names, beside `fsum`.
@@ -63,13 +68,14 @@ class Aggregate(ABC):
 
     name: ClassVar[str]
     of: ClassVar[frozenset[Kind]]
+    pair: ClassVar[tuple[str, str] | None] = None
     optional: ClassVar[bool] = False
     of_none: ClassVar[bool] = False
     helpers: ClassVar[Mapping[str, object]] = {}
 
     @abstractmethod
     def result(self, of: Kind | None) -> Kind:
-        """The kind of the aggregate's value over a field of kind `of`."""
+        """The kind of the aggregate's value over a field of kind `of`, the first of a pair."""
 
     def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002  (some aggregates choose by kind)
         """The columns it needs beside the times."""

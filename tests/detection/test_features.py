@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
-from math import isclose, log2
+from math import asin, cos, isclose, log2, radians, sin, sqrt
 from statistics import pstdev
 from typing import Any
 
@@ -28,7 +28,7 @@ EVENT = """
 [event.pay]
 topic = "pays"
 time = "at"
-fields = { user = "str", shop = "str?", n = "int", x = "float", m = "money", tag = "str?", flag = "bool" }
+fields = { user = "str", shop = "str?", n = "int", x = "float", m = "money", tag = "str?", flag = "bool", lat = "float?", lon = "float?" }
 """
 Key = tuple[str, ...]
 
@@ -48,21 +48,25 @@ class Spec:
     name: str
     key: Key
     fn: str
-    of: str | None
+    of: str | tuple[str, str] | None
     seconds: int
     delay: int = 0
     where: str = ""
 
     @property
-    def log(self) -> tuple[Key, str | None, str]:
-        return self.key, self.of if self.of == "tag" else None, self.where
+    def fields(self) -> tuple[str, ...]:
+        return self.of if isinstance(self.of, tuple) else (self.of,) if self.of else ()
+
+    @property
+    def log(self) -> tuple[Key, tuple[str, ...], str]:
+        return self.key, tuple(name for name in self.fields if name in {"tag", "lat", "lon"}), self.where
 
     def counts(self, pay: "Pay") -> bool:
         return WHERE[self.where](pay)
 
     @property
     def toml(self) -> str:
-        of = f'of = "{self.of}"\n' if self.of else ""
+        of = f"of = {json.dumps(self.of)}\n" if self.of else ""
         return (
             f'[feature.{self.name}]\non = "pay"\nkey = {json.dumps(self.key)}\nfn = "{self.fn}"\n{of}'
             f'window = "{self.seconds}s"\n'
@@ -105,6 +109,9 @@ SPECS = [
     Spec("mode_tag", ("user",), "mode_share", "tag", 6),
     Spec("entropy_n", ("user",), "entropy", "n", 6),
     Spec("entropy_red", ("user",), "entropy", "n", 6, where=RED),
+    Spec("speed", ("user",), "speed_kmh", ("lat", "lon"), 7),
+    Spec("speed_flagged", ("shop",), "speed_kmh", ("lat", "lon"), 4, where="flag"),
+    Spec("speed_before", ("user",), "speed_kmh", ("lat", "lon"), 4, delay=1),
     Spec("rhythm", ("user",), "gap_stddev", None, 7),
     Spec("count_before", ("user",), "count", None, 3, delay=2),
     Spec("last_before", ("user",), "previous", "tag", 3, delay=1),
@@ -149,13 +156,13 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
         watermark = max(other["at"] for other in pays[: number + 1] if other["partition"] == pay["partition"])
         values, evidence = {}, {}
         for spec in specs:
-            needed = (*spec.key, *([spec.of] if spec.of else []))
+            needed = (*spec.key, *spec.fields)
             keep = watermark - (longest[spec.log] + LATENESS) * SECOND
             window = sorted(
                 (
                     (other["at"], at)
                     for at, other in enumerate(pays[: number + 1])
-                    if all(other[name] is not None for name in needed)
+                    if all(other.get(name) is not None for name in needed)
                     and all(other[name] == pay[name] for name in spec.key)
                     and spec.counts(other)
                     and max(pay["at"] - (spec.seconds + spec.delay) * SECOND, keep)
@@ -166,10 +173,10 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
             counted = spec.counts(pay) and not spec.delay
             if counted:
                 window = window or [(pay["at"], number)]
-            if any(pay[name] is None for name in needed):
+            if any(pay.get(name) is None for name in needed):
                 window = []
             values[spec.name] = value_of(spec, [pays[at] for _, at in window], pay, counted=counted)
-            if any(pay[name] is None for name in needed):
+            if any(pay.get(name) is None for name in needed):
                 values[spec.name] = None
             origins = [f"pays/{pays[at]['partition']}/{at}" for _, at in window]
             evidence[spec.name] = {"total": len(window), "newest": origins[-20:]}
@@ -177,10 +184,10 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
     return answers
 
 
-def value_of(  # noqa: C901, PLR0911  (one for each aggregate)
+def value_of(  # noqa: C901, PLR0911, PLR0912  (one for each aggregate)
     spec: Spec, window: Sequence[Pay], pay: Pay, *, counted: bool
 ) -> Any:
-    values = [pay[spec.of] for pay in window] if spec.of else []
+    values = [pay[spec.of] for pay in window] if isinstance(spec.of, str) else []
     before = window[:-1] if counted else window
     match spec.fn:
         case "count":
@@ -190,7 +197,7 @@ def value_of(  # noqa: C901, PLR0911  (one for each aggregate)
         case "distinct":
             return len(set(values))
         case "previous":
-            return before[-1][spec.of or ""] if before else None
+            return before[-1][spec.fields[0]] if before else None
         case "min" | "max":
             return {"min": min, "max": max}[spec.fn](values, default=None)
         case "avg":
@@ -204,11 +211,22 @@ def value_of(  # noqa: C901, PLR0911  (one for each aggregate)
         case "entropy":
             shares = [values.count(value) / len(values) for value in set(values)]
             return -sum(share * log2(share) for share in shares) if values else None
+        case "speed_kmh":
+            return haversine_kmh(before[-1], pay) if before else None
         case "gap_stddev":
             gaps = [after["at"] - early["at"] for early, after in pairwise(window)]
             return round(pstdev(map(Fraction, gaps))) / SECOND if len(gaps) > 1 else None
         case _:
             return (pay["at"] - before[-1]["at"]) / SECOND if before else None
+
+
+def haversine_kmh(one: Pay, other: Pay) -> float | None:
+    """By another formula than the aggregate's."""
+    if any(abs(pay["lat"]) > 90 or abs(pay["lon"]) > 180 for pay in (one, other)):
+        return None
+    lat, lon, lat2, lon2 = (radians(angle) for pay in (one, other) for angle in (pay["lat"], pay["lon"]))
+    square = sin((lat2 - lat) / 2) ** 2 + cos(lat) * cos(lat2) * sin((lon2 - lon) / 2) ** 2
+    return 2 * 6371.0088 * asin(sqrt(square)) * 3600 / max((other["at"] - one["at"]) / SECOND, 1)
 
 
 def rounded(value: Any, spec: Spec) -> Any:
@@ -225,7 +243,7 @@ def assert_same(specs: Sequence[Spec], verdicts: Sequence[Verdict | DeadLetter],
             value = values[spec.name]
             if spec.of == "m" and value is not None:
                 got[spec.name] = round(Decimal(str(got[spec.name])).scaleb(6))
-            near = value is not None and (spec.of == "x" or spec.fn in {"avg", "stddev", "entropy"})
+            near = value is not None and (spec.of == "x" or spec.fn in {"avg", "stddev", "entropy", "speed_kmh"})
             same = isclose(got[spec.name], value, rel_tol=1e-9, abs_tol=1e-9) if near else got[spec.name] == value
             assert same, (spec.name, got[spec.name], value)
 
@@ -241,6 +259,8 @@ pay_fields = {
     "m": st.sampled_from([0, 1, 99_990_000, -5]),
     "tag": st.sampled_from([None, "red", "blue"]),
     "flag": st.booleans(),
+    "lat": st.sampled_from([None, 0.0, 52.5, -33.9, 90.5]),
+    "lon": st.sampled_from([None, 0.0, 13.4, 151.2, -180.0]),
     "partition": st.integers(0, 2),
 }
 
@@ -456,13 +476,13 @@ def state_of(pack: Pack, pays: Iterable[Pay]) -> tuple[Program, GroupState]:
 
 
 def test_expired_keys_leave_memory_and_snapshot() -> None:
-    many = [pay | {"user": f"user {number}"} for number, pay in enumerate(pays_at(*[0] * 1000))]
+    many = [pay | {"user": f"user {number}", "lat": 0.0, "lon": 0.0} for number, pay in enumerate(pays_at(*[0] * 1000))]
     program, state = state_of(SINGLE_STEP, many)
     assert set(state.sizes().values()) == {1000}
     full = len(state.snapshot())
 
     decoder = Decoder(program)
-    last = record(pays_at(12)[0], 1000)
+    last = record(pays_at(12)[0] | {"lat": 0.0, "lon": 0.0}, 1000)
     (event,) = decoder.decode([last])
     state.update([event])  # type: ignore[list-item]
     state.evict()

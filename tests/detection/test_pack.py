@@ -177,8 +177,30 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
             'fn = "quux"',
             (
                 "9:6: feature pays_10s: no aggregate 'quux' (there are count, sum, avg, min, max, stddev, distinct, "
-                "mode_share, entropy, previous, first_seen_age, gap, gap_stddev)"
+                "mode_share, entropy, speed_kmh, previous, first_seen_age, gap, gap_stddev)"
             ),
+        ),
+        (
+            'fn = "count"',
+            'fn = "speed_kmh"\nof = "x"',
+            "10:6: feature pays_10s: speed_kmh needs two fields: of = [latitude, longitude], got 'x'",
+        ),
+        (
+            'fn = "count"',
+            'fn = "speed_kmh"',
+            "6:2: feature pays_10s: speed_kmh needs two fields: of = [latitude, longitude]",
+        ),
+        (
+            'fn = "count"',
+            'fn = "speed_kmh"\nof = ["x", "n"]',
+            "10:12: feature pays_10s: speed_kmh takes float, but n is int",
+        ),
+        ('fn = "count"', 'fn = "sum"\nof = ["n"]', "10:6: feature pays_10s: sum needs a field: of = …, got ['n']"),
+        ('fn = "count"', 'fn = "sum"\nof = 5', "10:6: feature.pays_10s.of: expected string, got 5"),
+        (
+            'fn = "count"',
+            'fn = "sum"\nof = ["n", "a b"]',
+            "10:12: feature.pays_10s.of.1: expected a name of letters, digits and _, got 'a b'",
         ),
         ('key = ["user"]', 'key = ["usr"]', "8:8: feature pays_10s: no field 'usr' (did you mean \"user\"?)"),
         (

@@ -23,8 +23,10 @@ def values() -> Values:
     """The values of a feature at each of the events of one key."""
 
     def values(fn: str, kind: str | None, events: Events) -> list[Any]:
-        fields = f'user = "str", of = "{kind}"' if kind else 'user = "str"'
-        of = 'of = "of"\n' if kind and AGGREGATES[fn].of else ""
+        fields = f'user = "str", of = "{kind}", beside = "{kind}"' if kind else 'user = "str"'
+        aggregate = AGGREGATES[fn]
+        names = '["of", "beside"]' if aggregate.pair else '"of"'
+        of = f"of = {names}\n" if kind and aggregate.of else ""
         text = (
             f'[event.pay]\ntopic = "pays"\ntime = "at"\nfields = {{ {fields} }}\n'
             f'[feature.f]\non = "pay"\nkey = ["user"]\nfn = "{fn}"\nwindow = "{WINDOW}s"\n{of}'
@@ -33,7 +35,11 @@ def values() -> Values:
         engine = Engine(parse({"x.toml": text}))
         answers = []
         for offset, (second, value) in enumerate(events):
-            members = {"user": "a", "at": START + round(second * 1000), **({"of": value} if kind else {})}
+            members = {
+                "user": "a",
+                "at": START + round(second * 1000),
+                **({"of": value, "beside": value} if kind else {}),
+            }
             verdict = engine.judge(Record("pays", 0, offset, -1, None, json.dumps(members).encode()))
             assert isinstance(verdict, Verdict), verdict
             answers.append(json.loads(verdict.value)["verdict"]["rules"][0]["values"]["f"])

@@ -78,9 +78,10 @@ def test_a_value_is_of_the_kind_the_aggregate_says_and_unknown_only_if_it_says_s
 @every_case
 def test_it_reads_the_columns_it_asks_for_and_no_others(aggregate: Aggregate, kind: Kind | None) -> None:
     columns = aggregate.columns(kind)
-    source = aggregate.source(Window("START", "STOP", "TIMES", "VALUES", "TOTALS"), kind)
+    source = aggregate.source(Window("START", "STOP", "TIMES", "VALUES", "TOTALS", others="OTHERS"), kind)
 
     assert ("VALUES" in source) == ("value" in columns)
+    assert ("OTHERS" in source) == (aggregate.pair is not None)
     assert ("TOTALS" in source) == ("total" in columns)
 
 
