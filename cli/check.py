@@ -7,7 +7,7 @@ from cli.errors import PROBLEMS
 from cli.terminal import clean, stdout
 from detection.check import run_tests
 from detection.errors import PackError
-from detection.loading import load
+from detection.loading import parse, read
 from detection.pack import Pack
 from detection.settings import Settings
 
@@ -22,14 +22,15 @@ def check(*packs: Path) -> int:
     console = stdout()
     paths = packs or settings.fraud_packs
     try:
-        pack = load(paths, settings.topics)
+        texts = read(paths)
+        pack = parse(texts, settings.topics)
     except PackError as error:
         problems = error.problems
     else:
         for warning in pack.warnings:
             told = dataclasses.replace(warning, message=f"warning: {warning.message}")
             console.print(clean(str(told)), style="yellow")
-        problems = run_tests(pack, {str(path): path.read_text("utf-8") for path in paths})
+        problems = run_tests(pack, texts)
         if not problems:
             console.print(_summary(pack))
             return 0

@@ -61,24 +61,54 @@ def load(paths: Iterable[str | Path], topics: Mapping[str, str] | None = None) -
     """Read and check pack files.
 
     Args:
-        paths: The files; loaded together they form one set.
+        paths: The files; loaded together, with those they extend, they form one set.
         topics: Topics by the name of their setting; absent: the defaults.
 
     Raises:
         PackError: With every problem found, each with its place.
     """
+    return parse(read(paths), topics)
+
+
+def read(paths: Iterable[str | Path]) -> dict[str, str]:
+    """The texts of pack files and of those they extend, by file name; what is extended stands first.
+
+    Raises:
+        PackError: Files cannot be read.
+    """
     texts: dict[str, str] = {}
-    problems = []
-    for path in paths:
+    problems: list[Problem] = []
+    seen: set[Path] = set()
+
+    def add(path: Path, named_at: tuple[str, int, int]) -> None:
+        if path.resolve() in seen:
+            return
+        seen.add(path.resolve())
         try:
-            texts[str(path)] = Path(path).read_text("utf-8-sig")
+            text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(
-                Problem(str(path), 0, 0, f"pack: cannot be read: {getattr(error, 'strerror', None) or error}")
-            )
+            detail = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+            subject = "pack" if named_at[0] == str(path) else f"extends: {path}"
+            problems.append(Problem(*named_at, f"{subject}: {detail}"))
+            return
+        for index, base in enumerate(_extended(text)):
+            add(path.parent / base, (str(path), *Positions(text).value(("extends", index))))
+        texts[str(path)] = text
+
+    for path in paths:
+        add(Path(path), (str(path), 0, 0))
     if problems:
         raise PackError(problems)
-    return parse(texts, topics)
+    return texts
+
+
+def _extended(text: str) -> list[str]:
+    """What a text extends; nothing if that is not well said, which `parse` will tell."""
+    try:
+        names = tomllib.loads(text).get("extends")
+    except (ValueError, RecursionError):
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def parse(texts: Mapping[str, str], topics: Mapping[str, str] | None = None) -> Pack:

@@ -95,6 +95,9 @@ class PackTable(Table):
     lateness: str = Field(
         "1h", description="How far behind its partition's newest event one may be before it is marked late."
     )
+    extends: list[str] = Field(
+        default_factory=list, description="Packs that this one builds on: paths, seen from this file's folder."
+    )
     event: dict[Name, EventTable] = Field(default_factory=dict)
     feature: dict[Name, FeatureTable] = Field(default_factory=dict)
     rule: dict[Name, RuleTable] = Field(default_factory=dict)

@@ -381,6 +381,37 @@ def test_files_that_cannot_be_read_are_told_all_together(tmp_path: Path) -> None
     assert str(caught.value.problems[1]) == f"{missing}: pack: cannot be read: No such file or directory"
 
 
+def test_a_pack_is_loaded_with_those_it_extends_each_once_and_first(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(GOOD)
+    (tmp_path / "more").mkdir()
+    for name in ("left", "right"):  # both build on the base, and on each other
+        other = {"left": "right", "right": "left"}[name]
+        rule = f'[rule.{name}]\non = "pay"\nwhen = "pays_10s > 9"\nreason = ""\nscore = 1\noutcome = "review"\n'
+        (tmp_path / "more" / f"{name}.toml").write_text(f'extends = ["../base.toml", "{other}.toml"]\n{rule}')
+
+    found = load([tmp_path / "more" / "left.toml", tmp_path / "more" / ".." / "base.toml"])
+
+    assert [rule.name for rule in found.events[0].rules] == ["big", "right", "left"]
+    assert found.hash == load([tmp_path / "base.toml", tmp_path / "more" / "left.toml"]).hash
+
+
+@pytest.mark.parametrize(
+    ("extends", "told"),
+    [
+        ('["nowhere.toml"]', "a.toml:1:12: extends: {folder}/nowhere.toml: cannot be read: No such file or directory"),
+        ('"base.toml"', "a.toml:1:11: extends: expected list, got 'base.toml'"),
+        ("[5]", "a.toml:1:12: extends.0: expected string, got 5"),
+    ],
+)
+def test_what_cannot_be_extended_is_told_where_it_is_named(tmp_path: Path, extends: str, told: str) -> None:
+    (tmp_path / "a.toml").write_text(f"extends = {extends}\n{GOOD}")
+
+    with pytest.raises(PackError) as caught:
+        load([tmp_path / "a.toml"])
+
+    assert str(caught.value) == f"{tmp_path}/{told.format(folder=tmp_path)}"
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", 'lateness = "1h"'])
 def test_a_pack_without_an_event_is_refused(text: str) -> None:
     assert problems(text) == ["a.toml: pack: declares no event"]
