@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from string import Formatter
 from typing import Final
@@ -143,6 +144,8 @@ class _Loader:
     broken: set[str] = field(default_factory=set)
     """Fields and features that are declared, but wrong: what reads them is not checked, or one mistake would be told
     twice."""
+    read_names: set[str] = field(default_factory=set)
+    """What a rule or an added member reads."""
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -178,6 +181,9 @@ class _Loader:
         compiled = self._events(events, features, rules) if events else ()
         if self.problems:
             raise PackError(list(dict.fromkeys(self.problems)))
+        for name, owner in features.items():
+            if name not in self.read_names:
+                self._warn(owner, ("feature", name), f"feature {name}: nobody reads it", key=True)
         return Pack(self._hash(), compiled, tuple(self.warnings))
 
     def _merged(self, section: str) -> dict[str, _File]:
@@ -521,8 +527,15 @@ class _Loader:
                     path = ("rule", name, "test", index, "fires")
                     expected = f"expected as many answers as events ({len(case.given)})"
                     self._at(owner, path, f"rule {name}: fires: {expected}, got {len(case.fires)}")
+            if condition is not None:
+                self.read_names.update(condition.names)
+            if reason is not None:
+                self.read_names.update(part for _, part in reason.parts if part is not None)
             if condition is None or reason is None or table.mode == "off":
                 continue
+            if not condition.possible:
+                bounds = filter(None, (_bound(read, symbols[read]) for read in condition.names))
+                self._at(owner, ("rule", name, "when"), f"rule {name}: can never fire", hint=", ".join(bounds) or None)
             if not condition.names:
                 self._warn(
                     owner, ("rule", name, "when"), f"rule {name}: its condition reads nothing, so it is always the same"
@@ -585,6 +598,7 @@ class _Loader:
             if expression is None:
                 continue
             added[name] = expression
+            self.read_names.update(expression.names)
             for hidden in {"fraudulent", "decision", "score"} & symbols.keys() & set(expression.names):
                 self._warn(
                     owner, path, f"event {event}: add {name}: {hidden} is the verdict's here, not the event's own"
@@ -664,6 +678,22 @@ def _explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[st
         case _:
             message = str(detail["msg"]).removeprefix("Input should be ").removeprefix("a valid ")
             return f"{where}: expected {message[:1].lower()}{message[1:]}, got {detail['input']!r}", None
+
+
+def _bound(name: str, symbol: Symbol) -> str | None:
+    """What is known of a name's value, in words."""
+    scale = 1_000_000 if symbol.kind is Kind.DURATION else 1
+    unit = " s" if symbol.kind is Kind.DURATION else ""
+    least, most = (f"{end / scale:.15g}{unit}" for end in symbol.range)
+    match (isfinite(symbol.range[0]), isfinite(symbol.range[1])):
+        case (True, True):
+            return f"{name} is {least} to {most}"
+        case (True, False):
+            return f"{name} is at least {least}"
+        case (False, True):
+            return f"{name} is at most {most}"
+        case _:
+            return None
 
 
 def _digest(value: object) -> str:

@@ -69,7 +69,10 @@ class Feature:
     @property
     def symbol(self) -> Symbol:
         """How expressions read it: a local variable of the generated judge."""
-        return Symbol(self.kind, f"v_{self.name}", self.optional)
+        least, most = self.aggregate.range(self.window + self.delay)
+        if self.aggregate.of_none and (self.where or self.delay):
+            least = min(least, 0)
+        return Symbol(self.kind, f"v_{self.name}", self.optional, (least, most))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from detection.expressions import EVERYTHING, Range
 from detection.kinds import Kind
 
 
@@ -76,6 +77,10 @@ class Aggregate(ABC):
     @abstractmethod
     def result(self, of: Kind | None) -> Kind:
         """The kind of the aggregate's value over a field of kind `of`, the first of a pair."""
+
+    def range(self, window: int) -> Range:  # noqa: ARG002  (some are bounded by the window)
+        """The least and the greatest value over a window of so many us that holds an event; durations in us."""
+        return EVERYTHING
 
     def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002  (some aggregates choose by kind)
         """The columns it needs beside the times."""

@@ -1,8 +1,10 @@
 """count: how many events the window holds."""
 
+from math import inf
 from typing import ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Window
+from detection.expressions import Range
 from detection.kinds import Kind
 
 
@@ -20,6 +22,10 @@ class Count(Aggregate):
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
         """Always an int."""
         return Kind.INT
+
+    def range(self, window: int) -> Range:  # noqa: ARG002
+        """At least the judged event."""
+        return (1, inf)
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """Two indexes apart."""

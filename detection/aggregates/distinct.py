@@ -1,8 +1,10 @@
 """distinct: how many different values of the field the window holds."""
 
+from math import inf
 from typing import ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.expressions import Range
 from detection.kinds import Kind
 
 
@@ -22,6 +24,10 @@ class Distinct(Aggregate):
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
         """Always an int."""
         return Kind.INT
+
+    def range(self, window: int) -> Range:  # noqa: ARG002
+        """At least the judged event."""
+        return (1, inf)
 
     def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002
         """The values themselves."""

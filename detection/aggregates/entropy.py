@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from math import fsum, log2
+from math import fsum, inf, log2
 from typing import Any, ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.expressions import Range
 from detection.kinds import Kind
 
 
@@ -38,6 +39,10 @@ class Entropy(Aggregate):
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
         """Always a float."""
         return Kind.FLOAT
+
+    def range(self, window: int) -> Range:  # noqa: ARG002
+        """Never negative."""
+        return (0, inf)
 
     def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002
         """The values themselves."""

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Window
+from detection.expressions import Range
 from detection.kinds import Kind
 
 
@@ -21,6 +22,10 @@ class FirstSeenAge(Aggregate):
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
         """Always a duration."""
         return Kind.DURATION
+
+    def range(self, window: int) -> Range:
+        """Never negative, and no longer than the window."""
+        return (0, window)
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """One difference."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.expressions import Range
 from detection.kinds import Kind
 
 
@@ -35,6 +36,10 @@ class ModeShare(Aggregate):
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
         """Always a float."""
         return Kind.FLOAT
+
+    def range(self, window: int) -> Range:  # noqa: ARG002
+        """A share."""
+        return (0, 1)
 
     def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002
         """The values themselves."""

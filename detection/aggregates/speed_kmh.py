@@ -1,10 +1,11 @@
 """speed_kmh: how fast one would have had to travel from the place of the event before."""
 
 from collections.abc import Mapping
-from math import atan2, cos, hypot, radians, sin
+from math import atan2, cos, hypot, inf, radians, sin
 from typing import ClassVar, Final
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.expressions import Range
 from detection.kinds import Kind
 
 EARTH_RADIUS_KM: Final = 6371.0088
@@ -71,6 +72,10 @@ class SpeedKmh(Aggregate):
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
         """Always a float."""
         return Kind.FLOAT
+
+    def range(self, window: int) -> Range:  # noqa: ARG002
+        """Never negative."""
+        return (0, inf)
 
     def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002
         """The angles themselves."""

@@ -1,11 +1,12 @@
 """stddev: how far a field's values lie apart."""
 
 from collections.abc import Mapping
-from math import fsum, isqrt, sqrt
+from math import fsum, inf, isqrt, sqrt
 from typing import ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
 from detection.aggregates.avg import mean
+from detection.expressions import Range
 from detection.kinds import Kind
 
 FEWEST = 2
@@ -77,6 +78,10 @@ class Stddev(Aggregate):
     def result(self, of: Kind | None) -> Kind:
         """Money stays money, that of ints is a float."""
         return Kind.MONEY if of is Kind.MONEY else Kind.FLOAT
+
+    def range(self, window: int) -> Range:  # noqa: ARG002
+        """Never negative."""
+        return (0, inf)
 
     def columns(self, of: Kind | None) -> tuple[Column, ...]:  # noqa: ARG002
         """The values themselves."""

@@ -8,5 +8,16 @@ from detection.expressions.constants import Constants
 from detection.expressions.errors import ExpressionError
 from detection.expressions.language import Reference, reference
 from detection.expressions.lowering import Symbol
+from detection.expressions.possible import EVERYTHING, Range
 
-__all__ = ["Constants", "Expression", "ExpressionError", "Language", "Reference", "Symbol", "reference"]
+__all__ = [
+    "EVERYTHING",
+    "Constants",
+    "Expression",
+    "ExpressionError",
+    "Language",
+    "Range",
+    "Reference",
+    "Symbol",
+    "reference",
+]

@@ -7,6 +7,7 @@ from detection.expressions.checker import Checker
 from detection.expressions.constants import Constants
 from detection.expressions.errors import ExpressionError, too_deep
 from detection.expressions.lowering import Lowering, Symbol
+from detection.expressions.possible import possible
 from detection.kinds import Kind
 
 
@@ -20,6 +21,7 @@ class Expression:
         source: A Python expression that never raises for values of the declared kinds.
         optional: Whether it may yield None, which means unknown.
         names: The names it reads, in order of first use; empty for a constant.
+        possible: Whether it may ever be true, for a condition; False only where that is sure.
     """
 
     text: str
@@ -27,6 +29,7 @@ class Expression:
     source: str
     optional: bool
     names: tuple[str, ...]
+    possible: bool = True
 
 
 class Language:
@@ -41,6 +44,7 @@ class Language:
 
     def __init__(self, scope: Mapping[str, Symbol]) -> None:
         self._scope = dict(scope)
+        self._ranges = {name: symbol.range for name, symbol in scope.items()}
         self._checker = Checker({name: symbol.kind for name, symbol in scope.items()})
 
     def compile(self, text: str, constants: Constants, *, expects: Kind | None = None) -> Expression:
@@ -55,13 +59,15 @@ class Language:
             ExpressionError: It says what is wrong, and where.
         """
         lowering = Lowering(self._scope, constants)
-        value = lowering.value(self._checker.parse(text))
+        tree = self._checker.parse(text)
+        value = lowering.value(tree)
         if expects is not None and value.kind is not expects:
             msg = f"expected {expects}, got {value.kind}"
             raise ExpressionError(msg)
         source = lowering.atom(value)
         _prove_compilable(source)
-        return Expression(text, value.kind, source, value.optional, tuple(lowering.names))
+        fulfillable = value.kind is not Kind.BOOL or possible(tree, self._ranges)
+        return Expression(text, value.kind, source, value.optional, tuple(lowering.names), fulfillable)
 
 
 def _prove_compilable(source: str) -> None:

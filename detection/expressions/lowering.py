@@ -11,6 +11,7 @@ from typing import Final
 from detection.expressions.constants import Constants
 from detection.expressions.errors import HAS_HINT, ExpressionError, no_overload
 from detection.expressions.language import HELPERS, ROWS, Conversion, Row
+from detection.expressions.possible import EVERYTHING, Range
 from detection.expressions.tree import Call, ListOf, Literal, Name, Node, Refused
 from detection.kinds import LARGEST, Kind
 
@@ -24,11 +25,13 @@ class Symbol:
         source: Python that yields it, an attribute or a local such as `e.amount` or `f3`: cheap, and repeatable.
             Names like k0 and t0 are those of `Constants`.
         optional: Whether it may be None when the code runs, which means unknown.
+        range: The least and the greatest value it can have.
     """
 
     kind: Kind
     source: str
     optional: bool = False
+    range: Range = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,9 @@ class Lowering:
 
     def _strict(self, call: Call, row: Row, operands: list[_Value]) -> _Value:
         """A row with a source of its own: unknown if any operand is."""
+        if call.function in ("_/_", "_%_") and operands[1].literal == 0:
+            msg = "division by a constant zero"
+            raise ExpressionError(msg, operands[1].offset)
         if row.source == "{a}":  # made from a literal, and as good as one
             (made,) = self._converted(row, operands, [])
             return _Value(row.result, call.offset, literal=made.literal)

@@ -67,7 +67,7 @@ def test_a_failing_inline_test_is_a_problem(fraud, tmp_path: Path) -> None:
 
 
 def test_a_warning_is_told_and_no_reason_to_fail(fraud, tmp_path: Path) -> None:
-    pack = PACK.partition("[[")[0].replace("amount > 400", "1 > 2")
+    pack = PACK.partition("[[")[0].replace("amount > 400", "1 < 2")
 
     warning, rule, _ = fraud("check", write(tmp_path, pack)).splitlines()
 

@@ -468,20 +468,64 @@ SUM = '[feature.spent]\non = "pay"\nkey = ["user"]\nfn = "sum"\nof = "amount"\nw
 
 
 def test_adding_up_different_currencies_is_a_warning() -> None:
-    assert [str(warning) for warning in pack(GOOD + SUM).warnings] == [
+    text = GOOD.replace("{amount}", "{amount} {spent}")
+    assert [str(warning) for warning in pack(text + SUM).warnings] == [
         "a.toml:26:6: feature spent: adds amounts of different currencies: put currency into its key"
     ]
-    assert pack(GOOD + SUM.replace('"user"', '"user", "currency"')).warnings == ()
-    assert pack(GOOD.replace("money:currency", "money") + SUM).warnings == ()
+    assert pack(text + SUM.replace('"user"', '"user", "currency"')).warnings == ()
+    assert pack(text.replace("money:currency", "money") + SUM).warnings == ()
 
 
 @pytest.mark.parametrize("when", ["true", "1 > 0", "'a' in ['a']"])
 def test_a_condition_that_reads_nothing_is_a_warning(when: str) -> None:
-    text = changed("amount > 400 && pays_10s > 1", when.replace("'", '\\"'))
+    text = changed("amount > 400 && pays_10s > 1", when.replace("'", '\\"')).replace("{user}", "{pays_10s}")
 
     assert [str(warning) for warning in pack(text).warnings] == [
         "a.toml:14:8: rule big: its condition reads nothing, so it is always the same"
     ]
+
+
+def test_a_feature_that_nobody_reads_is_a_warning() -> None:
+    unread = "a.toml:22:2: feature spent: nobody reads it"
+
+    assert [str(warning) for warning in pack(GOOD + SUM.replace('"user"', '"user", "currency"')).warnings] == [unread]
+    for reader in ('when = "spent > 1"\nreason = ""\nmode = "off"', 'when = "x > 1.0"\nreason = "{spent}"'):
+        rule = f'[rule.reader]\non = "pay"\n{reader}\nscore = 1\noutcome = "review"\n'
+        assert unread not in [str(warning) for warning in pack(GOOD + SUM + rule).warnings]
+    added = GOOD.replace("[feature", "add = { total = 'spent' }\n[feature")
+    assert "nobody" not in str(pack(added + SUM).warnings)
+
+
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [
+        ("pays_10s < 1", "can never fire (pays_10s is at least 1)"),
+        ("amount > 5 && amount < 4.99", "can never fire"),
+        ("amount > 5 && pays_10s == 0", "can never fire (pays_10s is at least 1)"),
+        ("pause > duration('10s')", "can never fire (pause is 0 s to 10 s)"),
+        ("false", "can never fire"),
+        ("n / 0 > 1", "division by a constant zero"),
+        ("x / 0.0 > 1.0", "division by a constant zero"),
+        ("amount / (-0) > 1.0", "division by a constant zero"),
+        ("n % 0 == 1", "division by a constant zero"),
+    ],
+)
+def test_a_rule_that_can_never_fire_and_a_division_by_zero_are_refused(when: str, told: str) -> None:
+    pause = '[feature.pause]\non = "pay"\nkey = ["user"]\nfn = "gap"\nwindow = "10s"\n'
+
+    (problem,) = problems(changed("amount > 400 && pays_10s > 1", when) + pause)
+
+    assert problem.startswith("a.toml:14:")
+    assert problem.endswith(f": rule big: {told}")
+
+
+@pytest.mark.parametrize("moved", ['where = "x > 0.0"', 'delay = "1s"'])
+def test_a_count_of_what_came_before_may_be_nothing(moved: str) -> None:
+    text = changed("amount > 400 && pays_10s > 1", "pays_10s == 0").replace(
+        'window = "10s"', f'window = "10s"\n{moved}'
+    )
+
+    assert pack(text).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def test_money_compares_exactly_with_whole_numbers(evaluate: Any, amount: int, n
 @given(micros, finite)
 def test_money_times_a_literal_is_money_times_its_value(evaluate: Any, amount: int, number: float) -> None:
     assert evaluate(f"m * {number!r}", m=amount) == evaluate("x * m", m=amount, x=number)
-    assert evaluate(f"m / {number!r}", m=amount) == evaluate("m / x", m=amount, x=number)
+    if number:  # a constant zero is refused
+        assert evaluate(f"m / {number!r}", m=amount) == evaluate("m / x", m=amount, x=number)
 
 
 def test_a_literal_beside_money_costs_nothing_at_run_time(language: Language) -> None:
