@@ -77,6 +77,7 @@ class Span:
     log: "Log"
     window: int
     delay: int
+    session: int
 
 
 @dataclass(slots=True, eq=False)
@@ -200,17 +201,21 @@ class Plan:
 
     def span_of(self, feature: Feature) -> Span:
         """The window that the feature reads."""
-        return Span(self.steps[feature.key[0].name].log_of(feature), feature.window, feature.delay)
+        return _span(self.steps[feature.key[0].name], feature)
 
     def spans(self, step: Step, event: EventType) -> list[Span]:
         """The windows of one step whose evidence a verdict may name."""
         read = {name for rule in event.rules for name in rule.reads}
         spans: list[Span] = []
         for feature in step.by_event[event.name]:
-            span = Span(step.log_of(feature), feature.window, feature.delay)
+            span = _span(step, feature)
             if feature.name in read and span not in spans:
                 spans.append(span)
         return spans
+
+
+def _span(step: Step, feature: Feature) -> Span:
+    return Span(step.log_of(feature), feature.window, feature.delay, feature.session)
 
 
 class GroupState:
@@ -374,6 +379,7 @@ class StepProgram:
             "forget": _forget,
             "unambiguous": _unambiguous,
             "fsum": _fsum,
+            "session_start": _session_start,
             **{name: value for feature in self._features for name, value in feature.aggregate.helpers.items()},
             **{
                 name: value
@@ -402,10 +408,11 @@ class StepProgram:
 
     def _evidence(self, span: Span) -> str:
         number = self.logs.index(span.log)
-        return f"origins{number}, {self._start(span.log, span.window, span.delay)}, {self._stop(span.log, span.delay)}"
+        return f"origins{number}, {self._start(span)}, {self._stop(span.log, span.delay)}"
 
-    def _start(self, log: Log, window: int, delay: int) -> str:
-        return f"i{self.logs.index(log)}_{window}" + (f"_{delay}" if delay else "")
+    def _start(self, span: Span) -> str:
+        name = f"i{self.logs.index(span.log)}_{span.window}" + (f"_{span.delay}" if span.delay else "")
+        return name + (f"_session{span.session}" if span.session else "")
 
     def _stop(self, log: Log, delay: int) -> str:
         return f"j{self.logs.index(log)}" + (f"_{delay}" if delay else "")
@@ -440,17 +447,16 @@ class StepProgram:
         else:
             body += [f"m{number} = {log.where.source}", f"if m{number}:", *indent(append), "else:"]
             body += indent(self._look(number, log))
-        for window, delay in sorted({(feature.window, feature.delay) for feature in features}):
-            mine = [feature for feature in features if (feature.window, feature.delay) == (window, delay)]
-            body += self._slice(number, log, mine)
+        spans = {feature: _span(self._step, feature) for feature in features}
+        for span in sorted(set(spans.values()), key=lambda span: (span.window, span.delay, span.session)):
+            body += self._slice(number, span, [feature for feature in features if spans[feature] == span])
         forget = f"if {times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"
         body += [forget.replace("if ", f"if m{number} and ", 1) if log.where else forget]
         if not missing:
             return body
         unknown = [f"v_{feature.name} = None" for feature in features]
         unknown += [
-            f"origins{number} = (); {self._start(log, span.window, span.delay)} = {self._stop(log, span.delay)} = 0"
-            for span in evident
+            f"origins{number} = (); {self._start(span)} = {self._stop(log, span.delay)} = 0" for span in evident
         ]
         return [f"if {' or '.join(missing)}:", *indent(unknown), "else:", *indent(body)]
 
@@ -464,10 +470,10 @@ class StepProgram:
             f"j{number} = bisect_right(times{number}, t)",
         ]
 
-    def _slice(self, number: int, log: Log, features: list[Feature]) -> list[str]:
+    def _slice(self, number: int, span: Span, features: list[Feature]) -> list[str]:
         """One window, and the features that read it."""
-        window, delay = features[0].window, features[0].delay
-        times, start, stop = f"times{number}", self._start(log, window, delay), self._stop(log, delay)
+        log, window, delay = span.log, span.window, span.delay
+        times, start, stop = f"times{number}", self._start(span), self._stop(log, delay)
         lines = [f"{stop} = bisect_right({times}, t - {delay}, 0, j{number})"] if delay else []
         lines += [
             f"s = t - {window + delay}",
@@ -475,6 +481,8 @@ class StepProgram:
         ]
         if not delay:  # a late event that the log will not keep sees itself
             lines += [f"if {start} == {stop}{f' and m{number}' if log.where else ''}: {start} = {stop} - 1"]
+        if span.session:
+            lines += [f"{start} = session_start({times}, {start}, {stop}, t - {delay}, {span.session})"]
         for feature in features:
             kind = feature.of[0].kind if feature.of else None
             source = feature.aggregate.source(self._window(number, feature, log), kind)
@@ -493,7 +501,7 @@ class StepProgram:
         elif log.where:
             past = f"({stop} - 1 if m{number} else {stop})"
         return Window(
-            self._start(log, feature.window, feature.delay),
+            self._start(_span(self._step, feature)),
             stop,
             f"times{number}",
             names.get((first, Column.VALUE), "") if first else "",
@@ -583,6 +591,14 @@ def _forget(keys: Keys, key: str, history: History, keep: int) -> None:
         if len(column) > len(times) - count and not -_REBASE < column[0] < _REBASE:  # running sums
             column = [total - column[0] for total in column]  # noqa: PLW2901
         history[place] = column
+
+
+def _session_start(times: list[int], start: int, stop: int, now: int, silence: int) -> int:
+    """Back from `now`, event by event, until one is further from the next than `silence`."""
+    while stop > start and now - times[stop - 1] <= silence:
+        stop -= 1
+        now = times[stop]
+    return stop
 
 
 def _fsum(values: list[float]) -> float:

@@ -380,6 +380,7 @@ class _Loader:
                 )
             of = self._of(owner, name, table, aggregate, known) if aggregate and known else ()
             delay = self._delay(owner, name, table)
+            session = self._session(owner, name, table, window)
             where = self._where(owner, name, table, scopes, constants)
             if (
                 len(self.problems) > before
@@ -403,6 +404,7 @@ class _Loader:
                     kind=aggregate.result(kind),
                     optional=optional,
                     delay=delay,
+                    session=session,
                     where=where,
                     constants=constants,
                 )
@@ -465,6 +467,17 @@ class _Loader:
                 owner, path, f"feature {name}: expected a delay of more than 0 and at most 90d, got {table.delay!r}"
             )
         return delay
+
+    def _session(self, owner: _File, name: str, table: FeatureTable, window: int) -> int:
+        if table.session is None:
+            return 0
+        path = ("feature", name, "session")
+        before = len(self.problems)
+        session = self._duration(owner, path, f"feature {name}: session", table.session)
+        if len(self.problems) == before and not 0 < session < window:
+            expected = "expected a silence of more than 0 and less than the window"
+            self._at(owner, path, f"feature {name}: {expected}, got {table.session!r}")
+        return session
 
     def _of(
         self, owner: _File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]

@@ -50,6 +50,7 @@ class Feature:
         kind: The kind of its value.
         optional: Whether the value may be unknown.
         delay: How far in the past the window ends, us.
+        session: The longest silence inside the window, us; 0: any.
         where: What an event must fulfil to be counted.
         constants: The values that the source of `where` names.
     """
@@ -63,6 +64,7 @@ class Feature:
     kind: Kind
     optional: bool
     delay: int = 0
+    session: int = 0
     where: Expression | None = None
     constants: Constants | None = None
 

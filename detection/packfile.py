@@ -57,6 +57,9 @@ class FeatureTable(Table):
     delay: str | None = Field(
         None, description='Moves the window into the past, such as `"7d"`: it is `(t-7d-window, t-7d]` then.'
     )
+    session: str | None = Field(
+        None, description='Ends the window at the newest silence longer than this, such as `"30m"`.'
+    )
     where: str | None = Field(
         None, description="A condition over fields, a CEL expression: only events for which it is true are counted."
     )

@@ -52,6 +52,7 @@ class Spec:
     seconds: int
     delay: int = 0
     where: str = ""
+    session: int = 0
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -71,6 +72,7 @@ class Spec:
             f'[feature.{self.name}]\non = "pay"\nkey = {json.dumps(self.key)}\nfn = "{self.fn}"\n{of}'
             f'window = "{self.seconds}s"\n'
             + (f'delay = "{self.delay}s"\n' if self.delay else "")
+            + (f'session = "{self.session}s"\n' if self.session else "")
             + (f"where = '{self.where}'\n" if self.where else "")
         )
 
@@ -112,6 +114,10 @@ SPECS = [
     Spec("speed", ("user",), "speed_kmh", ("lat", "lon"), 7),
     Spec("speed_flagged", ("shop",), "speed_kmh", ("lat", "lon"), 4, where="flag"),
     Spec("speed_before", ("user",), "speed_kmh", ("lat", "lon"), 4, delay=1),
+    Spec("visits", ("user",), "count", None, 7, session=2),
+    Spec("visit_time", ("user",), "first_seen_age", None, 7, session=1),
+    Spec("visit_sum", ("shop",), "sum", "n", 6, session=2, where="flag"),
+    Spec("visit_before", ("user",), "previous", "n", 6, session=2, delay=1),
     Spec("rhythm", ("user",), "gap_stddev", None, 7),
     Spec("count_before", ("user",), "count", None, 3, delay=2),
     Spec("last_before", ("user",), "previous", "tag", 3, delay=1),
@@ -170,6 +176,14 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
                     <= pay["at"] - spec.delay * SECOND
                 ),
             )
+            if spec.session:
+                near, moment = [], pay["at"] - spec.delay * SECOND
+                for at, number_of in reversed(window):
+                    if moment - at > spec.session * SECOND:
+                        break
+                    near.insert(0, (at, number_of))
+                    moment = at
+                window = near
             counted = spec.counts(pay) and not spec.delay
             if counted:
                 window = window or [(pay["at"], number)]

@@ -202,6 +202,16 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
             'fn = "sum"\nof = ["n", "a b"]',
             "10:12: feature.pays_10s.of.1: expected a name of letters, digits and _, got 'a b'",
         ),
+        (
+            'window = "10s"',
+            'window = "10s"\nsession = "10s"',
+            "11:11: feature pays_10s: expected a silence of more than 0 and less than the window, got '10s'",
+        ),
+        (
+            'window = "10s"',
+            'window = "10s"\nsession = "5"',
+            '11:11: feature pays_10s: session: expected a duration such as "10s", "5m", "24h" or "7d", got "5"',
+        ),
         ('key = ["user"]', 'key = ["usr"]', "8:8: feature pays_10s: no field 'usr' (did you mean \"user\"?)"),
         (
             'key = ["user"]',
