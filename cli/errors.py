@@ -10,6 +10,7 @@ from broker.errors import BrokerError, error_in
 from detection.errors import PackError
 from detection.settings import SettingsError
 from simulation.produce import DeliveryError
+from sources.files import FileError
 
 PROBLEMS: Final = 1
 USAGE: Final = 2
@@ -31,6 +32,8 @@ def tell(error: Exception) -> int:
             lines, code = [f"fraud: {error}"], USAGE
         case BrokerError() | DeliveryError():
             lines, code = [f"fraud: {error}"], BROKER
+        case FileError():
+            lines, code = [f"fraud: {error}"], PROBLEMS
         case OSError(filename=str() | Path() as path):
             lines, code = [f"fraud: {path}: {error.strerror}"], PROBLEMS
         case KafkaException():

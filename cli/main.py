@@ -73,6 +73,15 @@ app.command(
   fraud check packs/clicks.toml mine.toml  together, as they would run""",
 )
 app.command(
+    "cli.features:features",
+    name="features",
+    help="Compute the features of stored events, by the code that runs live, and write them as Parquet.",
+    help_epilogue="""Examples:
+  fraud features packs/payments.toml --input 2025.jsonl --output out.parquet
+  fraud features mine.toml --topic payments --output out.parquet
+Input files end in .jsonl, .csv or .parquet.""",
+)
+app.command(
     "cli.topics:topics",
     name="topics",
     help="Create the topics that the packs read and write, as far as they are missing.",

@@ -96,6 +96,29 @@ class Engine:
         self._decoder = Decoder(self.program)
         self._states = [GroupState(step) for step in self.program.steps]
 
+    def enrich(self, records: Iterable[Record]) -> list[Event | DeadLetter]:
+        """The events in the next records, each with its `features` (see `Plan.values`)."""
+        items = self._decoder.decode(records)
+        joined: dict[int, list[Any]] = {}
+        for state, step in zip(self._states, self.program.plan.steps.values(), strict=True):
+            names = step.by_event
+            events: list[Any] = [
+                item
+                for item in items
+                if not isinstance(item, DeadLetter) and self.program.pack.events[item.kind].name in names
+            ]
+            for event, features in state.update(events):
+                joined.setdefault(id(event), []).extend(features)
+        for item in items:
+            if id(item) in joined:
+                item.features = tuple(joined[id(item)])  # type: ignore[union-attr]
+        return items
+
+    def evict(self) -> None:
+        """Drop what no event in time can see any more."""
+        for state in self._states:
+            state.evict()
+
     def judge(self, record: Record) -> Verdict | DeadLetter:
         """The verdict on the next record."""
         return self.judge_event(self.decode(record))

@@ -11,7 +11,7 @@ COMMANDS = sorted(name for name in app if not name.startswith("-"))
 
 
 def test_every_command_is_there() -> None:
-    assert COMMANDS == ["check", "demo", "run", "simulate", "tail", "topics"]
+    assert COMMANDS == ["check", "demo", "features", "run", "simulate", "tail", "topics"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,10 @@ def test_the_options_of_a_command_are_those_it_has(
         if argument.names[0].startswith("--")
     }
     found = tables(OPERATING, f"### `fraud {name}`")
+    words = {None: "none", Parameter.empty: "required"}
     shown = {option.strip("`"): default for option, default, _ in found[0]} if found else {}
 
-    assert shown == {option: "none" if default is None else f"`{default}`" for option, default in options.items()}
+    assert shown == {option: words.get(default, f"`{default}`") for option, default in options.items()}
 
 
 def test_the_exit_codes_are_those_there_are(table: Callable[[str, str], list[list[str]]]) -> None:
