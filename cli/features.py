@@ -1,25 +1,22 @@
 """`fraud features`."""
 
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from broker.config import consumer_config
-from broker.errors import BrokerError
 from broker.logs import logs_to_stderr
-from broker.topics import preflight
 from cli.errors import PROBLEMS, UsageError
+from cli.reading import open_consumer, raise_lasting
 from cli.terminal import Terminal, clean, stdout
 from detection.codec import Event
-from detection.kinds import MICROS, Kind
+from detection.kinds import MICROS, Kind, money_text
 from detection.loading import load
 from detection.pack import EventType, Feature, Field, Pack
 from detection.program import Engine
@@ -32,6 +29,7 @@ ORIGIN: Final = "_origin"
 
 _BATCH: Final = 5_000
 _EVICT_EVERY: Final = 40
+_TOLD: Final = 5
 _TYPES: Final = {
     Kind.STR: "VARCHAR",
     Kind.INT: "BIGINT",
@@ -77,15 +75,15 @@ def features(
     import_duckdb()  # missing: told before the work, not after it
     with TemporaryDirectory(dir=output.parent, prefix=".features-") as folder:
         rows = Path(folder) / "rows.jsonl"
-        written, wrong = _compute(loaded, table, records, rows)
+        written, wrong, first = _compute(loaded, table, records, rows)
         table.write(rows, Path(folder) / "table.parquet", written)
         (Path(folder) / "table.parquet").replace(output)  # whole, or not at all
     console = stdout()
     console.print(f"{written:,} events with {len(kind.features)} features: {output}")
     if wrong:
-        for letter in wrong[:5]:
+        for letter in first:
             console.print(clean(f"{letter.record.origin}: {letter.error}"))
-        console.print(f"{len(wrong):,} records are no {kind.name} and were left out", style="bold red")
+        console.print(f"{wrong:,} records are no {kind.name} and were left out", style="bold red")
         return PROBLEMS
     return 0
 
@@ -100,12 +98,12 @@ def _event_type(pack: Pack, name: str | None, topic: str | None) -> EventType:
     return events[0]
 
 
-def _compute(pack: Pack, table: "_Table", records: Iterator[Record], path: Path) -> tuple[int, list[DeadLetter]]:
-    """Write a JSON line for each event; gives their number, and what is no event."""
+def _compute(pack: Pack, table: "_Table", records: Iterator[Record], path: Path) -> tuple[int, int, list[DeadLetter]]:
+    """Write a JSON line for each event; gives their number, that of what is no event, and the first of it."""
     engine = Engine(pack)
     places = engine.program.plan.values(table.event)
-    wrong: list[DeadLetter] = []
-    written = batches = 0
+    first: list[DeadLetter] = []
+    written = wrong = batches = 0
     console = Terminal(stderr=True)
     bar = Bar(
         SpinnerColumn(),
@@ -120,14 +118,15 @@ def _compute(pack: Pack, table: "_Table", records: Iterator[Record], path: Path)
         while batch := list(islice(records, _BATCH)):
             items = engine.enrich(batch)
             events = [item for item in items if not isinstance(item, DeadLetter)]
-            wrong += [item for item in items if isinstance(item, DeadLetter)]
+            wrong += len(items) - len(events)
+            first += [item for item in items if isinstance(item, DeadLetter)][: _TOLD - len(first)]
             file.writelines(table.line(event, places) for event in events)
             written += len(events)
             batches += 1
             if batches % _EVICT_EVERY == 0:
                 engine.evict()
             bar.update(task, completed=written)
-    return written, wrong
+    return written, wrong, first
 
 
 class _Table:
@@ -135,11 +134,10 @@ class _Table:
 
     def __init__(self, event: EventType) -> None:
         self.event = event
-        fields = [*event.fields, *([Field(event.time, Kind.TIME, event.time_optional)] if event.time else [])]
-        self._fields = [(item.name, f"f_{item.name}", _CONVERT.get(item.kind)) for item in fields]
+        self._fields = [(item.name, f"f_{item.name}", _CONVERT.get(item.kind)) for item in event.members]
         self._features = [(item.name, _CONVERT.get(item.kind)) for item in event.features]
         self.columns = {ORIGIN: "VARCHAR"}
-        items: list[Field | Feature] = [*fields, *event.features]
+        items: list[Field | Feature] = [*event.members, *event.features]
         for item in items:
             if item.name in self.columns:
                 msg = f"{item.name}: expected a field of another name, the column is for the record's address"
@@ -189,29 +187,26 @@ def _type(item: Field | Feature) -> str:
 
 
 _CONVERT: Final[Mapping[Kind, Callable[[int], Any]]] = {
-    Kind.MONEY: lambda micros: str(Decimal(micros).scaleb(-6)),
+    Kind.MONEY: money_text,
     Kind.DURATION: lambda micros: micros / MICROS,
 }
 
 
 def _read_topic(settings: Settings, topic: str, event: EventType) -> Iterator[Record]:
-    partitions = preflight(settings, [topic])[topic]
-    consumer = Consumer(
-        {**consumer_config(settings), "auto.offset.reset": "earliest", "enable.partition.eof": True},
-    )
-    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
-    left = set(range(partitions))
+    consumer = open_consumer(settings, [topic], OFFSET_BEGINNING, {"enable.partition.eof": True})
+    left = {part.partition for part in consumer.assignment()}
     try:
         while left:
             for message in consumer.consume(_BATCH, 0.2):
                 error = message.error()
+                if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
+                    left.discard(message.partition())
+                    continue
+                raise_lasting(message)
                 if error is None:
                     partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-                    yield Record(event.topic, partition, offset, message.timestamp()[1], message.key(), message.value())
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
-                    left.discard(message.partition())
-                elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    msg = f"{topic}: {error.str()}"
-                    raise BrokerError(msg)
+                    kind, stamp = message.timestamp()
+                    stamp = stamp if kind else -1  # as live: nobody said
+                    yield Record(event.topic, partition, offset, stamp, message.key(), message.value())
     finally:
         consumer.close()

@@ -5,19 +5,16 @@ import sys
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Message
 from cyclopts import Parameter, validators
 from rich.text import Text
 
-from broker.config import consumer_config
-from broker.errors import BrokerError
 from broker.logs import logs_to_stderr
-from broker.topics import preflight
 from cli.project import read_project
+from cli.reading import open_consumer, raise_lasting
 from cli.stopping import stop_event
 from cli.terminal import clean, stdout
 from cli.verdicts import DEAD, OTHER, STYLES, WORDS, OtherError, clock, headers_of, read_verdict, text_of, topic_of
-from detection.settings import Settings
 
 _BATCH = 1_000
 _WAIT_SECONDS = 0.2
@@ -62,12 +59,13 @@ def tail(
     settings, pack = read_project()
     console = stdout()
     wanted = {word.upper() for word in decision}
-    consumer = _consumer(settings, [*pack.topics_out, settings.dead_letter_topic], from_beginning=from_beginning)
+    start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+    consumer = open_consumer(settings, [*pack.topics_out, settings.dead_letter_topic], start)
     left = count
     try:
         while not stop.is_set():
             for message in consumer.consume(_BATCH, _WAIT_SECONDS):
-                _raise_lasting(message)
+                raise_lasting(message)
                 if message.error():
                     continue
                 line = read_line(message, settings.dead_letter_topic)
@@ -84,25 +82,6 @@ def tail(
     finally:
         consumer.close()
     return 0
-
-
-def _consumer(settings: Settings, topics: list[str], *, from_beginning: bool) -> Consumer:
-    partitions = preflight(settings, topics)
-    # What is deleted while we read is no error here. No offset is ever committed, so the group stays as it is.
-    consumer = Consumer({**consumer_config(settings), "auto.offset.reset": "earliest"})
-    start = OFFSET_BEGINNING if from_beginning else OFFSET_END
-    consumer.assign(
-        [TopicPartition(topic, number, start) for topic, count in partitions.items() for number in range(count)]
-    )
-    return consumer
-
-
-def _raise_lasting(message: Message) -> None:
-    """The client gets over a broker that is away, and says so in the log; but a topic that is gone stays so."""
-    error = message.error()
-    if error is not None and (error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART):
-        msg = f"{message.topic()}/{message.partition()}: {error.str()}"
-        raise BrokerError(msg)
 
 
 def read_line(message: Message, dead_letter_topic: str) -> Line:

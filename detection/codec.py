@@ -82,10 +82,7 @@ class EventCodec:
         self.event = event
         self.index = index
         self._added = (*VERDICT_MEMBERS, *event.added)
-        declared = list(event.fields)
-        if event.time is not None:
-            declared.append(Field(event.time, Kind.TIME, event.time_optional))
-        declared.sort(key=lambda field: field.optional)
+        declared = sorted(event.members, key=lambda field: field.optional)
         self._declared = tuple(declared)
         self._quoted = [b'"%b"' % field.name.encode() for field in declared]
         self._quoted_added = [b'"%b"' % name.encode() for name in self._added]

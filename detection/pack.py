@@ -147,6 +147,11 @@ class EventType:
     constants: Constants
     symbols: Mapping[str, Symbol]
 
+    @property
+    def members(self) -> tuple[Field, ...]:
+        """The fields, and the member with the event time."""
+        return (*self.fields, *([Field(self.time, Kind.TIME, self.time_optional)] if self.time is not None else []))
+
 
 @dataclass(frozen=True, slots=True)
 class Pack:

@@ -52,7 +52,7 @@ def _lines(path: Path, _: EventType) -> Iterator[tuple[int, bytes]]:
 
 
 def _cells(path: Path, event: EventType) -> Iterator[tuple[int, bytes]]:
-    kinds = {field.name: field.kind for field in event.fields} | ({event.time: Kind.TIME} if event.time else {})
+    kinds = {field.name: field.kind for field in event.members}
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, strict=True)
         try:

@@ -5,17 +5,8 @@ from math import fsum
 from typing import ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.expressions.runtime import half_even
 from detection.kinds import Kind
-
-
-def half_even(total: int, count: int) -> int:
-    """A quotient, rounded half-even.
-
-    >>> half_even(5, 2), half_even(7, 2), half_even(-5, 2), half_even(8, 3)
-    (2, 4, -2, 3)
-    """
-    whole, rest = divmod(total, count)
-    return whole + (2 * rest > count or (2 * rest == count and whole % 2 == 1))
 
 
 def mean(values: list[float | None]) -> float | None:

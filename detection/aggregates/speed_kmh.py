@@ -6,13 +6,12 @@ from typing import ClassVar, Final
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
 from detection.expressions import Range
-from detection.kinds import Kind
+from detection.kinds import MICROS, Kind
 
+POLE: Final = 90.0
+DATE_LINE: Final = 180.0
 EARTH_RADIUS_KM: Final = 6371.0088
 """The mean radius R1. H. Moritz: Geodetic Reference System 1980, Journal of Geodesy 74 (2000)."""
-_SECOND: Final = 1_000_000
-_LATITUDES: Final = (-90.0, 90.0)
-_LONGITUDES: Final = (-180.0, 180.0)
 
 
 def distance_km(lat: float, lon: float, other_lat: float, other_lon: float) -> float:
@@ -46,11 +45,9 @@ def speed(here: tuple[float, float], lat: float | None, lon: float | None, gap: 
     """
     if lat is None or lon is None:
         return None
-    if not all(_LATITUDES[0] <= angle <= _LATITUDES[1] for angle in (here[0], lat)):
+    if max(abs(here[0]), abs(lat)) > POLE or max(abs(here[1]), abs(lon)) > DATE_LINE:
         return None
-    if not all(_LONGITUDES[0] <= angle <= _LONGITUDES[1] for angle in (here[1], lon)):
-        return None
-    return distance_km(*here, lat, lon) * 3600 * _SECOND / max(gap, _SECOND)
+    return distance_km(*here, lat, lon) * 3600 * MICROS / max(gap, MICROS)
 
 
 class SpeedKmh(Aggregate):
