@@ -76,7 +76,7 @@ def test_the_check_of_the_readmes_pack_says_what_is_shown(
     pack, shown = readme[place : place + 2]
     command, _, told = shown.text.partition("\n")
     (tmp_path / "packs").mkdir()
-    (tmp_path / "packs" / "logins.toml").write_text(pack.text)
+    (tmp_path / "packs" / "countries.toml").write_text(pack.text)
     monkeypatch.chdir(tmp_path)
 
     code = app(shlex.split(command.removeprefix("$ fraud ")), result_action="return_value")
