@@ -18,7 +18,9 @@ def topics_of(settings: Settings, pack: Pack, *, partitions: int = -1, replicati
     inputs = TopicSpec(partitions=partitions, replication=replication)
     config = {"max.message.bytes": str(LARGEST_VERDICT)}
     outputs = TopicSpec(partitions=partitions, replication=replication, config=config)
+    lists = TopicSpec(partitions=1, replication=replication, config={"cleanup.policy": "compact"})
     return {
         **dict.fromkeys(pack.topics_in, inputs),
+        **dict.fromkeys(pack.topics_of_lists, lists),
         **dict.fromkeys([*pack.topics_out, settings.dead_letter_topic], outputs),
     }

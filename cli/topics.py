@@ -30,7 +30,7 @@ def topics(*, partitions: Partitions = 4, replication: int = -1, dry_run: bool =
         preflight(settings, [])  # tells in one line why nobody answers
         existing = AdminClient(admin_config(settings)).list_topics(timeout=10).topics
         for name in wanted:
-            news = f"would create  {name} ({partitions} partitions)"
+            news = f"would create  {name} ({wanted[name].partitions} partitions)"
             console.print(f"exists        {name}" if name in existing else news)
         return 0
     created = create_missing(settings, wanted)

@@ -3,6 +3,7 @@
 python -m bytewax.run dataflows.fraud
 """
 
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -15,20 +16,37 @@ from dataflows.keygroups import windowed_features
 from dataflows.metrics import watch
 from dataflows.sinks import Sinks
 from detection.codec import Event
+from detection.lists import Lists
 from detection.pack import Pack
 from detection.program import Program
 from detection.records import Record, Verdict
 from sinks.kafka import write
 
 
-def build(pack: Pack, source: FixedPartitionedSource[Record, Any], sinks: Sinks) -> Dataflow:
-    """Wire the dataflow. Reads no settings and opens no connection."""
+def unchanged(lists: Lists) -> None:
+    """Leave the lists of a pack as they were loaded."""
+
+
+def build(
+    pack: Pack,
+    source: FixedPartitionedSource[Record, Any],
+    sinks: Sinks,
+    refresh: Callable[[Lists], None] = unchanged,
+) -> Dataflow:
+    """Wire the dataflow. Reads no settings and opens no connection.
+
+    Args:
+        pack: What the records mean.
+        source: Where they come from.
+        sinks: Where the answers go.
+        refresh: Brings the pack's lists up to date, before each batch of events is judged.
+    """
     program = Program(pack)
     watch(program)
     flow = Dataflow("fraud")
     decoded = decode("decode", flow, source, program)
     enriched = windowed_features("features", decoded.events, program)
-    verdicts = judge("judge", enriched, program)
+    verdicts = judge("judge", enriched, program, refresh)
     fraud = op.branch("is_fraud", verdicts, attrgetter("blocked"))
     review = op.branch("is_review", fraud.falses, is_review)
 
@@ -44,11 +62,13 @@ def judge(
     step_id: str,  # noqa: ARG001  Bytewax reads it
     up: Stream[Event],
     program: Program,
+    refresh: Callable[[Lists], None],
 ) -> Stream[Verdict]:
     """Judge each event by the rules of its type."""
     judges = [judge.judge for judge in program.judges]
 
     def verdicts(events: list[Event]) -> list[Verdict]:
+        refresh(program.lists)
         return [judges[event.kind](event) for event in events]
 
     return op.flat_map_batch("rules", up, verdicts)

@@ -18,6 +18,7 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "fraud_rule_hits": ("Events at which a rule fired.", ("event", "rule")),
     "fraud_rule_unknowns": ("Events at which a rule's condition was unknown.", ("event", "rule")),
+    "fraud_list_errors": ("Records of a list's topic that could not be used.", ("list",)),
     "fraud_dead_letters": ("Records that could not be judged.", ("topic",)),
 }
 """Name (Prometheus adds `_total`), meaning and labels of each metric."""
@@ -47,6 +48,8 @@ class ProgramCollector(Collector):
                 for rule, rule_counts in counts.rules.items():
                     families["fraud_rule_hits"].add_metric((event, rule), rule_counts.hits)
                     families["fraud_rule_unknowns"].add_metric((event, rule), rule_counts.unknowns)
+            for name, number in program.lists.refused.items():
+                families["fraud_list_errors"].add_metric((name,), number)
             for topic, number in program.dead_letters.items():
                 families["fraud_dead_letters"].add_metric((topic,), number)
         return families.values()

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import structlog
 from bytewax.dataflow import Dataflow
@@ -20,17 +20,33 @@ from broker.topics import preflight
 from dataflows.sinks import Sinks
 from dataflows.stopping import on_signals
 from detection.errors import PackError
+from detection.lists import Lists
 from detection.loading import load
 from detection.pack import Pack
 from detection.records import Record
 from detection.settings import Settings, SettingsError
 from sinks.kafka import KafkaSink, Outboxes
 from sources.kafka import KafkaSource
+from sources.lists import KafkaLists
 
 _log = structlog.get_logger(__name__)
 
 
-def start(build: Callable[[Pack, FixedPartitionedSource[Record, Any], Sinks], Dataflow]) -> Dataflow:
+class Build(Protocol):
+    """`dataflows.fraud.build`."""
+
+    def __call__(
+        self,
+        pack: Pack,
+        source: FixedPartitionedSource[Record, Any],
+        sinks: Sinks,
+        refresh: Callable[[Lists], None],
+    ) -> Dataflow:
+        """Wire the dataflow."""
+        ...
+
+
+def start(build: Build) -> Dataflow:
     """Read settings and packs, look at the broker, and build the dataflow between Kafka and Kafka.
 
     Exits with one line when there is no broker, a topic is missing, or a setting or pack is wrong.
@@ -41,7 +57,7 @@ def start(build: Callable[[Pack, FixedPartitionedSource[Record, Any], Sinks], Da
         settings = Settings()
         pack = load(settings.fraud_packs, settings.topics)
         consumer, producer = consumer_config(settings), producer_config(settings)
-        preflight(settings, [*pack.topics_in, *pack.topics_out, settings.dead_letter_topic])
+        preflight(settings, [*pack.topics_in, *pack.topics_of_lists, *pack.topics_out, settings.dead_letter_topic])
     except (SettingsError, PackError, BrokerError) as error:
         _refuse(error)
     for warning in pack.warnings:
@@ -53,7 +69,9 @@ def start(build: Callable[[Pack, FixedPartitionedSource[Record, Any], Sinks], Da
     outboxes = Outboxes(producer)
     sink = KafkaSink(outboxes)
     dead_letters = KafkaSink(outboxes, settings.dead_letter_topic)
-    flow = build(pack, KafkaSource(consumer, pack.topics_in, stop=stop), Sinks(sink, sink, sink, dead_letters))
+    source = KafkaSource(consumer, pack.topics_in, stop=stop)
+    lists = KafkaLists(consumer, pack.topics_of_lists)
+    flow = build(pack, source, Sinks(sink, sink, sink, dead_letters), lists)
     _calm_garbage_collector()
     return flow
 

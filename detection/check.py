@@ -93,6 +93,12 @@ def _problem(failure: _Failure, file: str, places: Positions) -> Problem:
 def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iterator[tuple[int, str]]:
     """The events of one test at which it fails, by their index, each with what was expected and what came."""
     engine = Engine(pack)
+    for name, members in case.lists.items():
+        try:
+            engine.program.lists.replace(name, members)
+        except ValueError as error:
+            yield 0, f"lists: {name}: {error}"
+            return
     places = engine.program.plan.values(event)
     at = START
     offset = 0

@@ -356,7 +356,12 @@ def _money(value: Any) -> int:
     raise ValueError(value)
 
 
-def _time(value: Any) -> int:
+def time_of(value: Any) -> int:
+    """The moment that a member says, us since 1970: ISO 8601 text, or a number of milliseconds.
+
+    Raises:
+        ValueError: It says none.
+    """
     if isinstance(value, str):
         try:
             moment = msgspec.convert(value, datetime)
@@ -374,7 +379,7 @@ _CONVERT: Final[dict[Kind, Callable[[Any], Any]]] = {
     Kind.FLOAT: _float,
     Kind.BOOL: _bool,
     Kind.MONEY: _money,
-    Kind.TIME: _time,
+    Kind.TIME: time_of,
 }
 
 

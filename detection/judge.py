@@ -3,7 +3,7 @@
 The verdict is appended to the input's own bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -14,7 +14,7 @@ from detection.codec import Event
 from detection.features import EVIDENCE, Plan, Span, origin
 from detection.generated import define, indent
 from detection.kinds import EPOCH, Kind, money_text
-from detection.pack import EventType, Rule
+from detection.pack import Entry, EventType, Rule
 from detection.records import Decision, Verdict
 
 HIGHEST_SCORE: Final = 100
@@ -63,8 +63,10 @@ class Judge:
         counts: What it did so far.
     """
 
-    def __init__(self, event: EventType, plan: Plan) -> None:
+    def __init__(self, event: EventType, plan: Plan, lists: Mapping[str, Mapping[Any, Entry]]) -> None:
+        """Generate the judge of an event type, which reads these lists as they are at each event."""
         self.event = event
+        self._lists = lists
         self.counts = Counts(rules={rule.name: RuleCounts() for rule in event.rules})
         self._pack = plan.pack.hash
         self._values = plan.values(event)
@@ -122,6 +124,7 @@ class Judge:
         shared: dict[str, Any] = {**event.constants.values, "encode": _encode, "show": show, "Kind": Kind}
         scope = {
             **shared,
+            **{f"L_{name}": entries for name, entries in self._lists.items()},
             **{f"rule{number}": self.counts.rules[rule.name] for number, rule in enumerate(event.rules)},
             **{f"ADD{number}": b',"%b":' % name.encode() for number, name in enumerate(event.added)},
             "LATENESS": event.lateness,
@@ -158,6 +161,7 @@ class Judge:
     def _full(self, e: Event, hits: list[int], added: Callable[..., bytes]) -> Verdict:
         described = self._described
         decision: Decision = "accept"
+        allowed = False
         score = 0
         reasons: list[str] = []
         rules: list[dict[str, Any]] = []
@@ -171,13 +175,17 @@ class Judge:
             if rule.mode == "live":
                 reasons.append(hit["detail"])
                 score += rule.score
-                if decision != "block":
+                if rule.outcome == "allow":
+                    allowed = True
+                elif decision != "block":
                     decision = rule.outcome
             for name, place in windows:
                 if name not in evidence:
                     origins, start, stop = e.features[place : place + 3]
                     newest = origins[start if stop - start <= EVIDENCE else stop - EVIDENCE : stop]
                     evidence[name] = {"total": stop - start, "newest": [origin(item, topic) for item in newest]}
+        if allowed and decision == "review":
+            decision = "accept"
         score = min(score, HIGHEST_SCORE)
         late = e.time < e.watermark - self.event.lateness
         self.counts.decisions[decision] += 1

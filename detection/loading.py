@@ -5,21 +5,22 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from string import Formatter
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from detection.aggregates import AGGREGATES, Aggregate
 from detection.errors import PackError, Problem
-from detection.expressions import Constants, Expression, ExpressionError, Language, Symbol
+from detection.expressions import Constants, Expression, ExpressionError, Language, ListSymbol, Symbol
 from detection.kinds import Kind, parse_duration
-from detection.pack import VERDICT_MEMBERS, EventType, Feature, Field, Pack, Reason, Rule
-from detection.packfile import EventTable, FeatureTable, PackTable, RuleTable, Table
+from detection.lists import entries_of, read_file
+from detection.pack import VERDICT_MEMBERS, Entry, EventType, Feature, Field, MemberList, Pack, Reason, Rule
+from detection.packfile import EventTable, FeatureTable, ListTable, PackTable, RuleTable, Table
 from detection.positions import Positions
 from detection.settings import DEFAULT_TOPICS
 
@@ -146,6 +147,7 @@ class _Loader:
     twice."""
     read_names: set[str] = field(default_factory=set)
     """What a rule or an added member reads."""
+    lists: dict[str, MemberList] = field(default_factory=dict)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -176,6 +178,8 @@ class _Loader:
         events = self._merged("event")
         features = self._merged("feature")
         rules = self._merged("rule")
+        owners = self._merged("list")
+        self.lists = self._lists(owners, events, features)
         if not events and not self.problems:
             self.problems.append(Problem(", ".join(file.name for file in self.files), 0, 0, "pack: declares no event"))
         compiled = self._events(events, features, rules) if events else ()
@@ -184,7 +188,10 @@ class _Loader:
         for name, owner in features.items():
             if name not in self.read_names:
                 self._warn(owner, ("feature", name), f"feature {name}: nobody reads it", key=True)
-        return Pack(self._hash(), compiled, tuple(self.warnings))
+        for name, owner in owners.items():
+            if name not in self.read_names:
+                self._warn(owner, ("list", name), f"list {name}: nobody reads it", key=True)
+        return Pack(self._hash(), compiled, tuple(self.warnings), tuple(self.lists.values()))
 
     def _merged(self, section: str) -> dict[str, _File]:
         owners: dict[str, _File] = {}
@@ -217,7 +224,11 @@ class _Loader:
         # The order of rules and of added members is the order in which a verdict tells them.
         rules = {on: [name for name, rule in merged["rule"].items() if rule["on"] == on] for on in merged["event"]}
         added = {name: list(event["add"]) for name, event in merged["event"].items()}
-        return _digest({**merged, "lateness": lateness, "order": [rules, added]})[:12]
+        lists = {name: item for table in tables for name, item in table["list"].items()}
+        for name, item in lists.items():
+            item["entries"] = sorted(self.lists[name].entries.items())
+        known = {"list": lists} if lists else {}
+        return _digest({**merged, **known, "lateness": lateness, "order": [rules, added]})[:12]
 
     # --- meaning -----------------------------------------------------------------------------------------------
 
@@ -284,10 +295,21 @@ class _Loader:
                     symbols=symbols,
                 )
             )
+        self._topics_apart(compiled, owners, topics)
+        return tuple(compiled)
+
+    def _topics_apart(
+        self, compiled: Iterable[EventType], owners: Mapping[str, _File], topics: Mapping[str, str]
+    ) -> None:
+        """What is read as one thing is not written, nor read, as another."""
         dead_letters = self.topics["DEAD_LETTER_TOPIC"]
+        listed = {item.topic: item.name for item in self.lists.values() if item.topic is not None}
         for event in compiled:
             if dead_letters in {event.topic, *event.topics.values()}:
                 message = f"event {event.name}: {dead_letters} is the topic for dead letters, no other records go there"
+                self._at(owners[event.name], ("event", event.name), message, key=True)
+            for topic in listed.keys() & {event.topic, *event.topics.values()}:
+                message = f"event {event.name}: {topic} is the topic of list {listed[topic]}, no other records go there"
                 self._at(owners[event.name], ("event", event.name), message, key=True)
             for decision, topic in event.topics.items():
                 if topic in topics:
@@ -296,7 +318,55 @@ class _Loader:
                         ("event", event.name, f"{decision}_topic"),
                         f"event {event.name}: writes to topic {topic}, which event {topics[topic]} reads",
                     )
-        return tuple(compiled)
+
+    def _lists(
+        self, owners: Mapping[str, _File], events: Mapping[str, _File], features: Mapping[str, _File]
+    ) -> dict[str, MemberList]:
+        lists: dict[str, MemberList] = {}
+        topics: dict[str, str] = {}
+        for name, owner in owners.items():
+            table = owner.table.list[name]
+            for event, file in events.items():
+                declared = file.table.event[event]
+                if name in {*declared.fields, (declared.time or "").removesuffix("?")}:
+                    self._at(owner, ("list", name), f"list {name}: event {event} has a field of that name", key=True)
+            if name in features:
+                self._at(owner, ("list", name), f"list {name}: there is a feature of that name", key=True)
+            given = [key for key in ("members", "file", "topic") if getattr(table, key) is not None]
+            if len(given) != 1:
+                got = " and ".join(given) or "none of them"
+                self._at(owner, ("list", name), f"list {name}: expected members, file or topic, got {got}", key=True)
+            topic = None if table.topic is None else self._topic(owner, ("list", name, "topic"), table.topic)
+            if topic is not None and topic in topics:
+                self._at(
+                    owner,
+                    ("list", name, "topic"),
+                    f"list {name}: topic {topic} is that of list {topics[topic]} already",
+                )
+            elif topic is not None:
+                topics[topic] = name
+            item = MemberList(name, Kind(table.of), Kind(table.value) if table.value else None, topic=topic)
+            lists[name] = replace(item, entries=self._entries(owner, item, table))
+        return lists
+
+    def _entries(self, owner: _File, item: MemberList, table: ListTable) -> dict[Any, Entry]:
+        key = "members" if table.file is None else "file"
+        path = ("list", item.name, key)
+        try:
+            if table.members is not None:
+                return dict(entries_of(item, table.members))
+            if table.file is None:
+                return {}
+            if not table.file.endswith((".txt", ".csv")):
+                self._at(owner, path, f"list {item.name}: file: expected a .txt or .csv, got {table.file!r}")
+                return {}
+            return read_file(item, Path(owner.name).parent / table.file)
+        except OSError as error:
+            self._at(owner, path, f"list {item.name}: file {table.file}: cannot be read: {error.strerror}")
+        except ValueError as error:
+            where = f"{table.file}:" if table.file is not None else "members: "
+            self._at(owner, path, f"list {item.name}: {where}{error}")
+        return {}
 
     def _fields(self, owner: _File, event: str, table: EventTable) -> dict[str, Field]:
         fields: dict[str, Field] = {}
@@ -521,7 +591,7 @@ class _Loader:
     def _rules(
         self, owners: Mapping[str, _File], symbols: Mapping[str, Symbol], constants: Constants
     ) -> tuple[Rule, ...]:
-        language = Language(symbols)
+        language = Language(self._scope(symbols))
         rules = []
         for name, owner in owners.items():
             table = owner.table.rule[name]
@@ -535,13 +605,13 @@ class _Loader:
                 expects=Kind.BOOL,
             )
             reason = self._reason(owner, name, table, symbols)
-            for index, case in enumerate(table.test):
-                if len(case.fires) != len(case.given):
-                    path = ("rule", name, "test", index, "fires")
-                    expected = f"expected as many answers as events ({len(case.given)})"
-                    self._at(owner, path, f"rule {name}: fires: {expected}, got {len(case.fires)}")
+            self._tests(owner, name, table)
+            if table.outcome == "allow" and table.score:
+                self._at(
+                    owner, ("rule", name, "score"), f"rule {name}: expected score 0, for it allows, got {table.score}"
+                )
             if condition is not None:
-                self.read_names.update(condition.names)
+                self.read_names.update(condition.names, condition.lists)
             if reason is not None:
                 self.read_names.update(part for _, part in reason.parts if part is not None)
             if condition is None or reason is None or table.mode == "off":
@@ -549,7 +619,7 @@ class _Loader:
             if not condition.possible:
                 bounds = filter(None, (_bound(read, symbols[read]) for read in condition.names))
                 self._at(owner, ("rule", name, "when"), f"rule {name}: can never fire", hint=", ".join(bounds) or None)
-            if not condition.names:
+            if not condition.names and not condition.lists:
                 self._warn(
                     owner, ("rule", name, "when"), f"rule {name}: its condition reads nothing, so it is always the same"
                 )
@@ -569,6 +639,19 @@ class _Loader:
                 )
             )
         return tuple(rules)
+
+    def _tests(self, owner: _File, name: str, table: RuleTable) -> None:
+        for index, case in enumerate(table.test):
+            path = ("rule", name, "test", index)
+            if len(case.fires) != len(case.given):
+                expected = f"expected as many answers as events ({len(case.given)})"
+                self._at(owner, (*path, "fires"), f"rule {name}: fires: {expected}, got {len(case.fires)}")
+            for listed in case.lists.keys() - self.lists.keys():
+                self._unknown(owner, (*path, "lists", listed), f"rule {name}: no list", listed, self.lists)
+
+    def _scope(self, symbols: Mapping[str, Symbol]) -> dict[str, Symbol | ListSymbol]:
+        """What rules may read: an event's own names, and the lists."""
+        return {**{name: item.symbol for name, item in self.lists.items()}, **symbols}
 
     def _reason(self, owner: _File, name: str, table: RuleTable, symbols: Mapping[str, Symbol]) -> Reason | None:
         path = ("rule", name, "reason")
@@ -593,7 +676,7 @@ class _Loader:
         self, owner: _File, event: str, table: EventTable, symbols: Mapping[str, Symbol], constants: Constants
     ) -> dict[str, Expression]:
         scope = {
-            **symbols,
+            **self._scope(symbols),
             "fraudulent": Symbol(Kind.BOOL, "fraudulent"),
             "decision": Symbol(Kind.STR, "decision"),
             "score": Symbol(Kind.INT, "score"),
@@ -611,7 +694,7 @@ class _Loader:
             if expression is None:
                 continue
             added[name] = expression
-            self.read_names.update(expression.names)
+            self.read_names.update(expression.names, expression.lists)
             for hidden in {"fraudulent", "decision", "score"} & symbols.keys() & set(expression.names):
                 self._warn(
                     owner, path, f"event {event}: add {name}: {hidden} is the verdict's here, not the event's own"
@@ -671,7 +754,12 @@ class _Loader:
 def _explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[str, str | None]:
     """A pydantic error in our words: subject, expectation, what came."""
     where = ".".join(str(part) for part in path)
-    sections: dict[str, type[Table]] = {"event": EventTable, "feature": FeatureTable, "rule": RuleTable}
+    sections: dict[str, type[Table]] = {
+        "event": EventTable,
+        "feature": FeatureTable,
+        "rule": RuleTable,
+        "list": ListTable,
+    }
     tables: dict[int, type[Table] | None] = {0: PackTable, 2: sections.get(str(path[0]))}
     match detail["type"]:
         case "extra_forbidden":

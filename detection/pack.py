@@ -1,17 +1,20 @@
 """Packs: what the TOML files mean, once they are checked (see `detection.loading`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
 
 from detection.aggregates import Aggregate
 from detection.errors import Problem
-from detection.expressions import Constants, Expression, Symbol
+from detection.expressions import Constants, Expression, ListSymbol, Symbol
 from detection.kinds import Kind
 from detection.packfile import CaseTable, Mode, Outcome
 from detection.records import Decision
 
 VERDICT_MEMBERS: Final = ("fraudulent", "reason", "verdict")
+
+Entry: TypeAlias = tuple[int, int, Any]
+"""Of a member of a list: on it from when, until when (us, the end not included), and its value or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,30 @@ class Feature:
         if self.aggregate.of_none and (self.where or self.delay):
             least = min(least, 0)
         return Symbol(self.kind, f"v_{self.name}", self.optional, (least, most))
+
+
+@dataclass(frozen=True, slots=True)
+class MemberList:
+    """A list that rules look members up in.
+
+    Attributes:
+        name: Its name in expressions.
+        kind: The kind of its members, `str` or `int`.
+        value: The kind of what it says of each; None: nothing.
+        entries: Its members when the pack is loaded.
+        topic: The compacted topic that says who is on it; None: that does not change.
+    """
+
+    name: str
+    kind: Kind
+    value: Kind | None = None
+    entries: Mapping[Any, Entry] = field(default_factory=dict)
+    topic: str | None = None
+
+    @property
+    def symbol(self) -> ListSymbol:
+        """How expressions read it: an object of the generated judge's."""
+        return ListSymbol(self.kind, self.value, f"L_{self.name}", "e.time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +188,18 @@ class Pack:
         hash: Of everything that can change a verdict; carried by each verdict.
         events: The event types, in the order of their declaration.
         warnings: What is allowed, but probably not meant.
+        lists: What its rules look members up in.
     """
 
     hash: str
     events: tuple[EventType, ...]
     warnings: tuple[Problem, ...] = ()
+    lists: tuple[MemberList, ...] = ()
+
+    @property
+    def topics_of_lists(self) -> dict[str, str]:
+        """The list that each topic of members is for."""
+        return {item.topic: item.name for item in self.lists if item.topic is not None}
 
     @property
     def topics_in(self) -> tuple[str, ...]:

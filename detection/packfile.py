@@ -10,7 +10,7 @@ Names: TypeAlias = Annotated[
     Discriminator(lambda value: "[names]" if isinstance(value, list) else "[name]"),
 ]
 """One name, or a list of them. Told apart by hand, or a mistake would be an error of both; errors carry the tag."""
-Outcome: TypeAlias = Literal["review", "block"]
+Outcome: TypeAlias = Literal["allow", "review", "block"]
 Mode: TypeAlias = Literal["off", "shadow", "live"]
 
 
@@ -70,6 +70,30 @@ class FeatureTable(Table):
         return [self.of] if isinstance(self.of, str) else self.of or []
 
 
+Member: TypeAlias = str | int
+Members: TypeAlias = Annotated[
+    Annotated[list[Member], Tag("[members]")] | Annotated[dict[str, object], Tag("[values]")],
+    Discriminator(lambda value: "[values]" if isinstance(value, dict) else "[members]"),
+]
+"""Members, or members with what the list says of each."""
+
+
+class ListTable(Table):
+    """`[list.NAME]`: members that rules look up, such as blocked addresses."""
+
+    of: Literal["str", "int"] = Field("str", description="The kind of its members.")
+    value: Literal["str", "int", "float", "bool"] | None = Field(
+        None, description="The kind of what it says of each member; absent: it says nothing."
+    )
+    members: Members | None = Field(
+        None, description='They themselves: `["a", "b"]`, or with values `{ "a" = 1, "b" = 2 }`.'
+    )
+    file: str | None = Field(
+        None, description="A file with them, seen from this one's folder, read at the start: `.txt` or `.csv`."
+    )
+    topic: str | None = Field(None, description="A compacted topic with them: the key is the member.")
+
+
 class CaseTable(Table):
     """`[[rule.NAME.test]]`: events, and whether the rule fires at each."""
 
@@ -78,6 +102,7 @@ class CaseTable(Table):
         description='Events in order; `"@" = "10s"` sets the time since the start, `"*" = 50` repeats an event.',
     )
     fires: list[bool] = Field(description="For each event, whether the rule fires.")
+    lists: dict[Name, Members] = Field(default_factory=dict, description="Who is on a list here, by its name.")
 
 
 class RuleTable(Table):
@@ -87,7 +112,7 @@ class RuleTable(Table):
     when: str = Field(description="The condition, a CEL expression over fields and features.")
     reason: str = Field(description="What a person reads; `{name}` stands for a field's or feature's value.")
     score: int = Field(ge=0, le=100, description="What it adds to the verdict's score, 0 to 100.")
-    outcome: Outcome = Field(description="What it asks for: `review` or `block`.")
+    outcome: Outcome = Field(description="What it asks for: `review`, `block`, or `allow`: no review.")
     mode: Mode = Field("live", description="`live` decides, `shadow` is only recorded, `off` is not evaluated.")
     test: list[CaseTable] = Field(default_factory=list, description="Inline tests.")
 
@@ -104,3 +129,4 @@ class PackTable(Table):
     event: dict[Name, EventTable] = Field(default_factory=dict)
     feature: dict[Name, FeatureTable] = Field(default_factory=dict)
     rule: dict[Name, RuleTable] = Field(default_factory=dict)
+    list: dict[Name, ListTable] = Field(default_factory=dict)

@@ -7,6 +7,7 @@ from detection.codec import Event, EventCodec
 from detection.errors import UndecodableError
 from detection.features import GroupState, Plan, StepProgram
 from detection.judge import Judge
+from detection.lists import Lists
 from detection.pack import Pack
 from detection.records import DeadLetter, Record, Verdict
 
@@ -22,6 +23,7 @@ class Program:
         codecs: By topic.
         plan: How the features are computed.
         steps: The keyed steps, by number.
+        lists: What the rules look members up in.
         judges: By the number of the event type.
         dead_letters: How many records could not be decoded since the start of the process, by topic.
     """
@@ -34,7 +36,8 @@ class Program:
         self.plan = Plan(pack)
         types = {codec.event.name: codec.type for codec in by_index}
         self.steps = [StepProgram(self.plan, step, types) for step in self.plan.steps.values()]
-        self.judges = [Judge(event, self.plan) for event in pack.events]
+        self.lists = Lists(pack)
+        self.judges = [Judge(event, self.plan, self.lists.entries) for event in pack.events]
         self.dead_letters = dict.fromkeys(self.codecs, 0)
 
 

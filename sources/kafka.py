@@ -113,7 +113,7 @@ class Reader:
     def lane(self, number: int, offsets: dict[str, int] | None, stop: Callable[[], bool]) -> "Lane":
         """Make a lane and assign its partitions to the consumer."""
         if self._partitions is None:
-            self._partitions = self._count_partitions()
+            self._partitions = count_partitions(self._client, self._topics)
         mine = [
             TopicPartition(topic, partition)
             for topic, count in self._partitions.items()
@@ -155,20 +155,12 @@ class Reader:
                 raise SourceError(msg)
             sleep(0.2)
 
-    def _count_partitions(self) -> dict[str, int]:
-        known = self._client.list_topics(timeout=_CLUSTER_SECONDS).topics
-        missing = [topic for topic in self._topics if topic not in known or known[topic].error is not None]
-        if missing:
-            msg = f"topics {', '.join(missing)}: do not exist; create what is missing with `fraud topics`"
-            raise SourceError(msg)
-        return {topic: len(known[topic].partitions) for topic in self._topics}
-
     def poll(self) -> None:
         """Hand what has arrived to the lanes. Never waits."""
         topic, partition = "", -1
         for message in self._client.consume(BATCH, 0.0):
             if message.error() is not None:
-                _complain(message)
+                complain(message)
                 continue
             # The client gives runs of one partition: look the lane up once a run.
             if message.partition() != partition or message.topic() != topic:
@@ -253,6 +245,20 @@ class Lane(StatefulSourcePartition[Record, dict[str, int]]):
         self._reader.close_lane()
 
 
+def count_partitions(client: ConsumerClient, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions each of the topics has.
+
+    Raises:
+        SourceError: Some do not exist.
+    """
+    known = client.list_topics(timeout=_CLUSTER_SECONDS).topics
+    missing = [topic for topic in topics if topic not in known or known[topic].error is not None]
+    if missing:
+        msg = f"topics {', '.join(missing)}: do not exist; create what is missing with `fraud topics`"
+        raise SourceError(msg)
+    return {topic: len(known[topic].partitions) for topic in topics}
+
+
 def _address(part: TopicPartition) -> str:
     return f"{part.topic}/{part.partition}"
 
@@ -262,7 +268,7 @@ def _place(address: str) -> tuple[str, int]:
     return topic, int(partition)
 
 
-def _complain(message: Message) -> None:
+def complain(message: Message) -> None:
     """Raise what reading cannot go on after; the client itself recovers from the rest."""
     error = message.error()
     assert error is not None

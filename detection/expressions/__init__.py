@@ -7,7 +7,7 @@ from detection.expressions.compiler import Expression, Language
 from detection.expressions.constants import Constants
 from detection.expressions.errors import ExpressionError
 from detection.expressions.language import Reference, reference
-from detection.expressions.lowering import Symbol
+from detection.expressions.lowering import ListSymbol, Symbol
 from detection.expressions.possible import EVERYTHING, Range
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Expression",
     "ExpressionError",
     "Language",
+    "ListSymbol",
     "Range",
     "Reference",
     "Symbol",

@@ -18,9 +18,10 @@ class Checker:
     Making one declares all names and overloads; keep it.
     """
 
-    def __init__(self, scope: Mapping[str, Kind]) -> None:
+    def __init__(self, scope: Mapping[str, Kind | tuple[Kind, Kind | None]]) -> None:
+        """Declare a scope: names with the kind of their value, or of a list's members and of what it says of them."""
         self._names = tuple(scope)
-        variables = {name: _types()[kind] for name, kind in scope.items()}
+        variables = {name: _type(kind) for name, kind in scope.items()}
         self._env = cel.NewEnv(config=_config(), variables=variables, functions=_functions())
 
     def parse(self, text: str) -> Node:
@@ -54,6 +55,13 @@ def _types() -> Mapping[Kind, cel.Type]:
     }
 
 
+def _type(kind: Kind | tuple[Kind, Kind | None]) -> cel.Type:
+    if not isinstance(kind, tuple):
+        return _types()[kind]
+    member, value = kind
+    return cel.Type.List(_types()[member]) if value is None else cel.Type.Map(_types()[member], _types()[value])
+
+
 @cache
 def _functions() -> Sequence[cel.FunctionDecl]:
     overloads: dict[str, list[cel.Overload]] = {}
@@ -61,6 +69,8 @@ def _functions() -> Sequence[cel.FunctionDecl]:
         parameters = [_types()[kind] for kind in row.operands]
         if row.function == "@in":
             parameters[1] = cel.Type.List(parameters[1])
+        if row.function == "_[_]":
+            parameters[0] = cel.Type.Map(parameters[1], parameters[0])
         overload = cel.Overload(
             f"row_{number}", return_type=_types()[row.result], parameters=parameters, is_member=row.member
         )

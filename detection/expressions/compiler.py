@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from detection.expressions.checker import Checker
 from detection.expressions.constants import Constants
 from detection.expressions.errors import ExpressionError, too_deep
-from detection.expressions.lowering import Lowering, Symbol
+from detection.expressions.lowering import ListSymbol, Lowering, Symbol
 from detection.expressions.possible import possible
 from detection.kinds import Kind
 
@@ -21,6 +21,7 @@ class Expression:
         source: A Python expression that never raises for values of the declared kinds.
         optional: Whether it may yield None, which means unknown.
         names: The names it reads, in order of first use; empty for a constant.
+        lists: The lists it looks something up in.
         possible: Whether it may ever be true, for a condition; False only where that is sure.
     """
 
@@ -29,6 +30,7 @@ class Expression:
     source: str
     optional: bool
     names: tuple[str, ...]
+    lists: tuple[str, ...] = ()
     possible: bool = True
 
 
@@ -42,10 +44,12 @@ class Language:
     '(e.amount > 400010000)'
     """
 
-    def __init__(self, scope: Mapping[str, Symbol]) -> None:
+    def __init__(self, scope: Mapping[str, Symbol | ListSymbol]) -> None:
         self._scope = dict(scope)
-        self._ranges = {name: symbol.range for name, symbol in scope.items()}
-        self._checker = Checker({name: symbol.kind for name, symbol in scope.items()})
+        self._ranges = {name: symbol.range for name, symbol in scope.items() if isinstance(symbol, Symbol)}
+        self._checker = Checker(
+            {name: symbol.kind if isinstance(symbol, Symbol) else symbol.kinds for name, symbol in scope.items()}
+        )
 
     def compile(self, text: str, constants: Constants, *, expects: Kind | None = None) -> Expression:
         """Compile one expression.
@@ -67,7 +71,8 @@ class Language:
         source = lowering.atom(value)
         _prove_compilable(source)
         fulfillable = value.kind is not Kind.BOOL or possible(tree, self._ranges)
-        return Expression(text, value.kind, source, value.optional, tuple(lowering.names), fulfillable)
+        names, lists = tuple(lowering.names), tuple(lowering.lists)
+        return Expression(text, value.kind, source, value.optional, names, lists, fulfillable)
 
 
 def _prove_compilable(source: str) -> None:

@@ -33,6 +33,7 @@ OWN_TYPE: Final = "pack."
 """Begins the names of types that CEL does not have; without it `duration` would be CEL's own, which takes null."""
 
 HAS_HINT: Final = "known(x) tells whether x is there"
+LIST_HINT: Final = "a list stands at the right of in, or before [ ] if its members have values"
 _MACROS: Final = frozenset({"all", "exists", "exists_one", "existsOne", "map", "filter"})
 _TYPES: Final = {"string": "str", "double": "float", "null_type": "null"}
 _INSTEAD: Final = {
@@ -185,6 +186,8 @@ def _usages(function: str, kinds: list[str]) -> str | None:
 def _kind(checker: str) -> str:
     if found := re.fullmatch(r"(list|type)\((.*)\)", checker):
         return f"list of {_kind(found[2])}" if found[1] == "list" else "the name of a type"
+    if found := re.fullmatch(r"map\((.*), (.*)\)", checker):
+        return f"list of {_kind(found[1])} with {_kind(found[2])}"
     return _TYPES.get(checker, checker.removeprefix(OWN_TYPE))
 
 

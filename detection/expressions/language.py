@@ -45,7 +45,8 @@ class Row:
 
     Attributes:
         function: The name CEL's grammar gives it, such as `_>_`.
-        operands: Their kinds. The last one of `@in` is the kind of the list's elements.
+        operands: Their kinds. The last one of `@in` is the kind of the list's elements, the
+            first one of `_[_]` that of what the list says of its members.
         result: The kind it yields.
         meaning: One line for the reference.
         source: Python for it; empty where `detection.expressions.lowering` has a function of its own for it.
@@ -81,6 +82,7 @@ HELPERS: Final[Mapping[str, object]] = {
     "int_quotient": runtime.int_quotient,
     "int_remainder": runtime.int_remainder,
     "len": len,
+    "listed": runtime.listed,
     "local": runtime.local,
     "max": max,
     "min": min,
@@ -90,6 +92,7 @@ HELPERS: Final[Mapping[str, object]] = {
     "money_times": runtime.money_times,
     "month_of": runtime.month_of,
     "ratio": runtime.ratio,
+    "said": runtime.said,
     "trimmed": runtime.trimmed,
     "year_of": runtime.year_of,
 }
@@ -198,6 +201,12 @@ def _membership() -> Iterator[Row]:
     for row in _comparisons():
         if row.function == "_==_":
             yield Row("@in", row.operands, BOOL, "is equal to an element of the list")
+
+
+def _look_ups() -> Iterator[Row]:
+    meaning = "what a list of the pack says of the member; unknown if it is not on it"
+    for member, value in product((STR, INT), (STR, INT, FLOAT, BOOL)):
+        yield Row("_[_]", (value, member), value, meaning, unknown=True)
 
 
 def _logic() -> Iterator[Row]:
@@ -339,6 +348,7 @@ ROWS: Final[Mapping[Key, Row]] = {
         _logic,
         _comparisons,
         _membership,
+        _look_ups,
         _choices,
         _whole_arithmetic,
         _float_arithmetic,
@@ -388,10 +398,9 @@ _SPELLED: Final = {"@in": "in", "_?_:_": "? :", "_[_]": "[ ]"}
 def usage(row: Row) -> str:
     """An example of the row with kinds for operands: `money > float`, `str.startsWith(str)`."""
     name, (first, *rest) = spelled(row.function), row.operands
-    if row.function == "@in":
-        return f"{first} in [{rest[0]}, …]"
-    if row.function == "_?_:_":
-        return f"{first} ? {rest[0]} : {rest[1]}"
+    special = {"@in": "{0} in [{1}, …]", "_[_]": "list[{1}]", "_?_:_": "{0} ? {1} : {2}"}
+    if row.function in special:
+        return special[row.function].format(*row.operands)
     if row.function.startswith("_"):
         return f"{first} {name} {rest[0]}"
     if row.function.endswith("_"):

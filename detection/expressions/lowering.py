@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from detection.expressions.constants import Constants
-from detection.expressions.errors import HAS_HINT, ExpressionError, no_overload
+from detection.expressions.errors import HAS_HINT, LIST_HINT, ExpressionError, no_overload
 from detection.expressions.language import HELPERS, ROWS, Conversion, Row
 from detection.expressions.possible import EVERYTHING, Range
 from detection.expressions.tree import Call, ListOf, Literal, Name, Node, Refused
@@ -32,6 +32,28 @@ class Symbol:
     source: str
     optional: bool = False
     range: Range = EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ListSymbol:
+    """What the name of a pack's list stands for.
+
+    Attributes:
+        kind: The kind of its members.
+        value: The kind of what it says of each, or None.
+        source: Python that yields its entries.
+        now: Python that yields the event time.
+    """
+
+    kind: Kind
+    value: Kind | None
+    source: str
+    now: str
+
+    @property
+    def kinds(self) -> tuple[Kind, Kind | None]:
+        """The kinds of its members and of what it says of them."""
+        return self.kind, self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +84,22 @@ _LITERAL_KINDS: Final = {str: Kind.STR, int: Kind.INT, float: Kind.FLOAT, bool: 
 class Lowering:
     """Turns one tree into source."""
 
-    scope: Mapping[str, Symbol]
+    scope: Mapping[str, Symbol | ListSymbol]
     constants: Constants
     names: dict[str, None] = field(default_factory=dict)
+    lists: dict[str, None] = field(default_factory=dict)
 
     def value(self, node: Node) -> _Value:
         """The code of a node."""
         match node:
             case Literal(offset, literal):
                 return _Value(_LITERAL_KINDS[type(literal)], offset, literal=literal)
-            case Name(offset, name) if name in self.scope:
+            case Name(offset, name) if isinstance(symbol := self.scope.get(name), Symbol):
                 self.names[name] = None
-                symbol = self.scope[name]
                 return _Value(symbol.kind, offset, symbol.source, symbol.optional, repeatable=True)
+            case Name(offset, name) if name in self.scope:
+                msg = f"expected a value, got the list {name}"
+                raise ExpressionError(msg, offset, LIST_HINT)
             case Name(offset, name):
                 msg = f'unknown name "{name}"'
                 raise ExpressionError(msg, offset)
@@ -88,15 +113,16 @@ class Lowering:
                 raise ExpressionError(msg, offset, HAS_HINT if what in ("null", "has()") else None)
 
     def _call(self, call: Call) -> _Value:
-        if call.function == "@in" and isinstance(call.operands[1], ListOf):
-            return self._membership(call, call.operands[1])
+        match call:
+            case Call(_, "@in", _, (_, ListOf() as listed)):
+                return self._membership(call, listed)
+            case Call(_, "@in", _, (member, listed)) | Call(_, "_[_]", _, (listed, member)):
+                return self._look_up(call, listed, member)
         operands = [self.value(operand) for operand in call.operands]
         row = _row(call, operands)
         match call.function:
-            case "_&&_":
-                return self._junction(call, operands, decides=False)
-            case "_||_":
-                return self._junction(call, operands, decides=True)
+            case "_&&_" | "_||_":
+                return self._junction(call, operands, decides=call.function == "_||_")
             case "_?_:_":
                 return self._choice(call, row, operands)
             case "known":
@@ -225,6 +251,24 @@ class Lowering:
                 tests.append(self._filled(row.source, *map(self.atom, sides)))
             test = f"({' or '.join(tests)})"
         return _Value(Kind.BOOL, call.offset, self._guarded(guards, test), bool(guards))
+
+    def _look_up(self, call: Call, name: Node, member: Node) -> _Value:
+        """`a in blocked`, or `reputation[a]`: in a list of the pack, as it is at the event's time."""
+        listed = self.scope.get(name.name) if isinstance(name, Name) else None
+        if not isinstance(name, Name) or not isinstance(listed, ListSymbol):
+            other = self.value(name)  # what is no value at all says so itself
+            raise no_overload(call.function, [self.value(member).kind, other.kind], call.offset)
+        self.lists[name.name] = None
+        guards: list[str] = []
+        subject = self._known(self.value(member), guards)
+        if subject.kind is not listed.kind:
+            raise no_overload(call.function, [subject.kind, f"list({listed.kind})"], call.offset)
+        helper = "listed" if call.function == "@in" else "said"
+        source = f"{self.constants.bind(HELPERS[helper])}({listed.source}, {self.atom(subject)}, {listed.now})"
+        if call.function == "@in":
+            return _Value(Kind.BOOL, call.offset, self._guarded(guards, source), bool(guards))
+        assert listed.value is not None  # the checker knows no [ ] on others
+        return _Value(listed.value, call.offset, self._guarded(guards, source), optional=True)
 
     def _once(self, value: _Value) -> tuple[_Value, _Value]:
         """A value for its first use, which keeps it in a local, and for those after it."""

@@ -4,9 +4,10 @@ None of these raises for values of the kinds in its row of the language table; N
 """
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from detection.kinds import EPOCH, LARGEST, MICROS
@@ -19,6 +20,18 @@ _EXACT: Final = Context(prec=28, traps=[])
 
 def _fits(number: int) -> int | None:
     return number if -LARGEST - 1 <= number <= LARGEST else None
+
+
+def listed(entries: Mapping[Any, tuple[int, int, Any]], member: object, now: int) -> bool:
+    """Whether a member is on a list at an event's time."""
+    entry = entries.get(member)
+    return entry is not None and entry[0] <= now < entry[1]
+
+
+def said(entries: Mapping[Any, tuple[int, int, Any]], member: object, now: int) -> Any:
+    """What a list says of a member at an event's time."""
+    entry = entries.get(member)
+    return entry[2] if entry is not None and entry[0] <= now < entry[1] else None
 
 
 def int_quotient(dividend: int, divisor: int) -> int | None:

@@ -64,3 +64,43 @@ def test_a_port_that_is_none_is_told_in_one_line_and_nothing_is_made(fraud, tran
 
     assert told == "fraud: BYTEWAX_DATAFLOW_API_PORT: expected the port, from 1 to 65535, got 'abc'\n"
     assert not (tmp_path / "recovery").exists()
+
+
+def test_a_list_decides_as_its_topic_says_now_and_after_a_restart(  # noqa: PLR0917  (fixtures)
+    fraud, transfers, embedded, produce, consume_all, tmp_path
+) -> None:
+    topic = f"lists.{transfers('TRANSACTIONS_TOPIC')}"
+    (tmp_path / "mine.toml").write_text(
+        f"""
+list.watched = {{ topic = "{topic}" }}
+event.transfer = {{ topic = "${{TRANSACTIONS_TOPIC}}", fields = {{ source = "str" }} }}
+[rule.watched]
+on = "transfer"
+when = "source in watched"
+reason = "watched"
+score = 50
+outcome = "review"
+"""
+    )
+    fraud.environment["FRAUD_PACKS"] = "mine.toml"
+    embedded.create_topic(topic, 2)
+    produce(embedded, topic, [(b"a", b"{}"), (b"b", b"{}"), (b"b", None)])
+    sent = [b'{"source": "a"}', b'{"source": "b"}']
+
+    with fraud.running("run") as process:
+        produce(embedded, transfers("TRANSACTIONS_TOPIC"), sent)
+        consume_all(embedded, [transfers("REVIEW_TOPIC")], 1)
+        consume_all(embedded, [transfers("LEGIT_TOPIC")], 1)
+        produce(embedded, topic, [(b"b", b"{}")])
+        time.sleep(0.5)
+        produce(embedded, transfers("TRANSACTIONS_TOPIC"), sent)
+        consume_all(embedded, [transfers("REVIEW_TOPIC")], 3)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    produce(embedded, topic, [(b"a", None)])
+
+    with fraud.running("run") as process:
+        produce(embedded, transfers("TRANSACTIONS_TOPIC"), sent)
+        (reviewed, *_) = consume_all(embedded, [transfers("REVIEW_TOPIC")], 4)[3:]
+        assert json.loads(reviewed.value())["source"] == "b"
+        assert len(consume_all(embedded, [transfers("LEGIT_TOPIC")], 2, extra_seconds=0.3)) == 2

@@ -75,7 +75,11 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
         ("score = 10", "score = -1", "16:9: rule.big.score: expected greater than or equal to 0, got -1"),
         ("score = 10", "score = 10.0", "16:9: rule.big.score: expected integer, got 10.0"),
         ("score = 10", "score = true", "16:9: rule.big.score: expected integer, got True"),
-        ('outcome = "block"', 'outcome = "blok"', "17:11: rule.big.outcome: expected 'review' or 'block', got 'blok'"),
+        (
+            'outcome = "block"',
+            'outcome = "blok"',
+            "17:11: rule.big.outcome: expected 'allow', 'review' or 'block', got 'blok'",
+        ),
         (
             'outcome = "block"',
             'outcome = "block"\nmode = "on"',
@@ -296,6 +300,56 @@ def test_a_mistake_is_told_with_its_place(old: str, new: str, expected: str | No
         assert found[0].startswith("a.toml:14:")
     else:
         assert found == f"a.toml:{expected}".split("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("list.l = {}", "1:1: list l: expected members, file or topic, got none of them"),
+        ('list.l = { members = ["a"], topic = "t" }', "1:1: list l: expected members, file or topic, got members and topic"),
+        ("list.l = { members = [1] }", "1:22: list l: members: member: expected str, got 1"),
+        ('list.l = { members = ["a"], of = "int" }', "1:22: list l: members: member: expected int, got 'a'"),
+        ('list.l = { members = "a" }', "1:22: list.l.members: expected list, got 'a'"),
+        ("list.l = { members = { a = 1 } }", "1:22: list l: members: expected a list of members, which have no values"),
+        ('list.l = { members = ["a"], value = "int" }', "1:22: list l: members: expected a table, member = value"),
+        ('list.l = { members = { a = "b" }, value = "int" }', "1:22: list l: members: value: expected int, got 'b'"),
+        ('list.l = { members = { a = 1 }, value = "money" }', "1:41: list.l.value: expected 'str', 'int', 'float' or 'bool', got 'money'"),
+        ('list.l = { topic = "a b" }', f"1:20: topic: {TOPIC}, got 'a b'"),
+        ('list.l = { topic = "t" }\nlist.m = { topic = "t" }', "2:20: list m: topic t is that of list l already"),
+        ('list.l = { topic = "pays" }', "2:2: event pay: pays is the topic of list l, no other records go there"),
+        ('list.l = { topic = "queuing.fraud" }', "2:2: event pay: queuing.fraud is the topic of list l, no other records go there"),
+        ('list.user = { members = ["a"] }', "1:1: list user: event pay has a field of that name"),
+        ('list.at = { members = ["a"] }', "1:1: list at: event pay has a field of that name"),
+        ('list.pays_10s = { members = ["a"] }', "1:1: list pays_10s: there is a feature of that name"),
+        ('list.l = { member = ["a"] }', '1:12: list.l.member: no such key (did you mean "members"?)'),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_list_is_told_with_its_place(text: str, expected: str) -> None:
+    assert problems(f"{text}\n{GOOD}") == [f"a.toml:{expected}"]
+
+
+def test_an_allowing_rule_adds_no_score() -> None:
+    assert problems(changed('outcome = "block"', 'outcome = "allow"')) == [
+        "a.toml:16:9: rule big: expected score 0, for it allows, got 10"
+    ]
+
+
+def test_a_test_knows_no_list_that_there_is_not() -> None:
+    told = problems(GOOD + "lists = { nobody = [] }\n")
+
+    assert told == ["a.toml:22:20: rule big: no list 'nobody'"]
+
+
+def test_a_list_that_nobody_reads_is_a_warning() -> None:
+    pack = parse({"a.toml": 'list.l = { members = ["a"] }\n' + GOOD})
+
+    assert [str(warning) for warning in pack.warnings] == ["a.toml:1:1: list l: nobody reads it"]
+
+
+def test_a_feature_counts_no_lists() -> None:
+    told = problems('list.l = { members = ["a"] }\n' + changed('fn = "count"', 'fn = "count"\nwhere = "user in l"'))
+
+    assert told == ['a.toml:11:18: feature pays_10s: where: unknown name "l"']
 
 
 @pytest.mark.parametrize(
