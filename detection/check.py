@@ -115,8 +115,7 @@ def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iter
             timestamp = at
             if event.time is not None:
                 # Its own time is the event's, wherever it lies: a record without a timestamp is never too far ahead.
-                timestamp = -1 if event.time in members else at
-                members.setdefault(event.time, at)
+                timestamp = -1 if _set_time(members, event.time_path or (event.time,), at) else at
             try:
                 value = json.dumps(members, default=_written).encode()
             except ValueError as error:
@@ -136,6 +135,17 @@ def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iter
                 which = f" at number {number} of {repeated.times}" if repeated.times > 1 else ""
                 yield index, f"expected {expected}{which}, {got} ({_values(event, rule, places, decoded)})"
                 break
+
+
+def _set_time(members: dict[str, Any], path: tuple[str, ...], at: int) -> bool:
+    """Give an event its time, if it has none of its own; whether it has."""
+    *outer, last = path
+    for name in outer:
+        inside = members.get(name, {})
+        if not isinstance(inside, dict):
+            return True  # the decoder tells what it expected
+        members[name] = members = dict(inside)
+    return members.setdefault(last, at) is not at
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,10 @@ occurs twice.
 
 import json
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from typing import Annotated, Any, Final, TypeAlias
@@ -66,7 +69,110 @@ _WIRE: Final[dict[Kind, Any]] = {
 _names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _BRACKETS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 """Strings, so as to skip them, and brackets."""
-_JSON_NAMES: Final = {str: "a string", bool: "true or false", type(None): "null", dict: "an object", list: "an array"}
+_JSON_NAMES: Final = {type(None): "null", list: "an array"}
+
+
+@dataclass(slots=True)
+class _Object:
+    """The declared members of one object of an event, and the objects in it that have some.
+
+    Attributes:
+        number: Tells the objects of an event apart; 0 for the outermost.
+        leaves: Fields, by the member's name.
+        inner: Objects, by the member's name.
+    """
+
+    number: int
+    leaves: dict[str, Field] = dataclass_field(default_factory=dict)
+    inner: dict[str, "_Object"] = dataclass_field(default_factory=dict)
+
+    @classmethod
+    def of(cls, declared: Iterable[Field]) -> "_Object":
+        """The outermost object of an event with these members."""
+        top = cls(0)
+        count = 0
+        for field in declared:
+            at = top
+            *outer, last = field.member
+            for name in outer:
+                if name not in at.inner:
+                    count += 1
+                    at.inner[name] = cls(count)
+                at = at.inner[name]
+            at.leaves[last] = field
+        return top
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be missing: nothing in it is required."""
+        items: list[Field | _Object] = [*self.leaves.values(), *self.inner.values()]
+        return all(item.optional for item in items)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The members' names by those of the attributes that msgspec puts them into."""
+        leaves = {f"f_{field.name}": name for name, field in self.leaves.items()}
+        return leaves | {f"o_{item.number}": name for name, item in self.inner.items()}
+
+    @property
+    def fields(self) -> list[Any]:
+        """For a msgspec Struct, the required ones first."""
+        wire = {**_WIRE, Kind.TIME: datetime | int}
+        found = [(f"f_{field.name}", wire[field.kind], field.optional) for field in self.leaves.values()]
+        found += [(f"o_{item.number}", item.type(), item.optional) for item in self.inner.values()]
+        found.sort(key=lambda item: item[2])
+        return [(name, kind | None, None) if optional else (name, kind) for name, kind, optional in found]
+
+    def type(self) -> type[Any]:
+        """The Struct of an inner object."""
+        return msgspec.defstruct(f"Object{self.number}", self.fields, rename=self.names, gc=False)
+
+    @property
+    def quotes(self) -> int:
+        """The quotation marks of its members, if all are there: around names, and around texts."""
+        leaves = sum(_marks(field) for field in self.leaves.values())
+        return leaves + sum(2 + item.quotes for item in self.inner.values())
+
+    def taken(self, source: str) -> list[str]:
+        """Lines that lower `n` by the quotation marks of what is missing, and take inner members out onto `e`."""
+        lines = []
+        for field in self.leaves.values():
+            name = "t" if field.kind is Kind.TIME else f"e.f_{field.name}"
+            if name == "t":
+                lines += [f"t = {source}.f_{field.name}", "if type(t) is int: n -= 2"]
+            elif source != "e":
+                lines += [f"{name} = {source}.f_{field.name}"]
+            if field.optional:
+                lines += [f"{'elif' if name == 't' else 'if'} {name} is None: n -= {_marks(field)}"]
+        for item in self.inner.values():
+            inside = f"o{item.number}"
+            lines += [f"{inside} = {source}.o_{item.number}"]
+            if source == "e":
+                lines += [f"e.o_{item.number} = None"]  # an event is sent away without it
+            body = item.taken(inside)
+            if item.optional:
+                times = ["t = None"] if any(line.startswith("t = ") for line in map(str.strip, body)) else []
+                missing = indent([f"n -= {2 + item.quotes}", *times])
+                body = [f"if {inside} is None:", *missing, "else:", *indent(body)]
+            lines += body
+        return lines
+
+    def quoted(self) -> list[tuple[bytes, int]]:
+        """The names of all members in quotation marks, each with how often it occurs if none does twice."""
+        found: dict[str, list[bool]] = {}
+        objects = [self]
+        while objects:
+            at = objects.pop()
+            objects += at.inner.values()
+            items: dict[str, Field | _Object] = {**at.leaves, **at.inner}
+            for name, item in items.items():
+                found.setdefault(name, []).append(item.optional)
+        # Where one of several may be missing, another may stand twice in its place: the exact path looks.
+        return [(b'"%b"' % name.encode(), 1 if any(optional) else len(optional)) for name, optional in found.items()]
+
+
+def _marks(field: Field) -> int:
+    return 4 if field.kind in {Kind.STR, Kind.TIME} else 2
 
 
 class EventCodec:
@@ -84,20 +190,15 @@ class EventCodec:
         self._added = (*VERDICT_MEMBERS, *event.added)
         declared = sorted(event.members, key=lambda field: field.optional)
         self._declared = tuple(declared)
-        self._quoted = [b'"%b"' % field.name.encode() for field in declared]
+        self._tree = _Object.of(declared)
+        self._quoted = self._tree.quoted()
         self._quoted_added = [b'"%b"' % name.encode() for name in self._added]
-        wire = {**_WIRE, Kind.TIME: datetime | int}
-        fields: list[Any] = [
-            (f"f_{field.name}", wire[field.kind] | None, None)
-            if field.optional
-            else (f"f_{field.name}", wire[field.kind])
-            for field in declared
-        ]
-        rename = {f"f_{field.name}": field.name for field in declared}
-        rename.update({name: f"#{name}" for name, _, _ in SYSTEM})  # no name that a pack can declare
+        inner = [(f"f_{field.name}", Any, None) for field in declared if len(field.member) > 1]
+        # No name that a pack can declare: JSON sets neither these nor what is taken out of inner objects.
+        rename = {name: f"#{name}" for name, _, _ in [*inner, *SYSTEM]} | self._tree.names
         self.type: type[Any] = msgspec.defstruct(
             f"{event.name.title().replace('_', '')}Event",
-            [*fields, *SYSTEM],
+            [*self._tree.fields, *inner, *SYSTEM],
             rename=rename,
             gc=False,
             namespace={"kind": index},
@@ -109,25 +210,14 @@ class EventCodec:
 
     def _fast(self) -> Callable[[Record], Event]:
         """Generate the decoder: parse, compare the quotation marks, convert money and time, fill in the rest."""
-        quotes = 0
-        optional: list[str] = []
-        for field in self._declared:
-            marks = 4 if field.kind in {Kind.STR, Kind.TIME} else 2
-            name = f"e.f_{field.name}"
-            if field.kind is Kind.TIME:
-                name = "t"
-                optional += [f"t = e.f_{field.name}", "if type(t) is int: n -= 2"]
-            if field.optional:
-                optional.append(f"{'elif' if name == 't' else 'if'} {name} is None: n -= {marks}")
-            quotes += marks
-        own = any(field.name in self._added for field in self._declared)  # then no other member is needed for a clash
+        own = any(field.member[0] in self._added for field in self._declared)  # no other member is needed for a clash
         body = [
             "raw = r.value",
             "if raw is None: return exact(r)",
             "try: e = parse(raw)",
             "except (DecodeError, UnicodeDecodeError, RecursionError): return exact(r)",
-            f"n = {quotes}",
-            *optional,
+            f"n = {self._tree.quotes}",
+            *self._tree.taken("e"),
             "if raw.count(b'\"') != n:",
             "    if not plain(raw): return exact(r)",
             ("" if own else "    ") + "e.clash = clashes(raw)",
@@ -196,8 +286,8 @@ class EventCodec:
             return False
         if b'"#' in raw or raw.count(b"[") + raw.count(b"{") > DEEPEST:  # a system attribute; too deep
             return False
-        for name in self._quoted:
-            if raw.count(name) > 1:
+        for name, most in self._quoted:
+            if raw.count(name) > most:
                 return False
         try:
             return raw.isascii() or bool(raw.decode())  # msgspec does not look into strings that it skips
@@ -225,7 +315,7 @@ class EventCodec:
         if self.event.time is not None and values[f"f_{self.event.time}"] is not None:
             time = values[f"f_{self.event.time}"]
         elif stamp < 0:
-            name = self.event.time or "time"
+            name = ".".join(self.event.time_path) or self.event.time or "time"
             msg = f"{name}: expected {_expected(Kind.TIME)}, got nothing, and the record has no timestamp"
             raise UndecodableError(msg)
         if record.timestamp >= 0 and time - stamp > FAR_FUTURE:
@@ -238,7 +328,7 @@ class EventCodec:
             raise UndecodableError(msg)
         if self.event.time is not None:
             values[f"f_{self.event.time}"] = time
-        event = self.type(**values)
+        event = self.type(**values, **dict.fromkeys(self._tree.names.keys() - values.keys()))
         event.raw = record.value
         event.key = record.key
         event.partition = record.partition
@@ -251,18 +341,12 @@ class EventCodec:
         if raw is None:
             msg = "tombstone: expected a JSON object, got no value"
             raise UndecodableError(msg)
-        pairs: list[list[tuple[str, Any]]] = []
-
-        def keep(found: list[tuple[str, Any]]) -> dict[str, Any]:
-            pairs.append(found)
-            return dict(found)
-
         try:
             # Stricter than the standard library: refuses lone surrogates, NaN and Infinity.
             msgspec.json.decode(raw, type=msgspec.Raw)
             deep = _too_deep(raw)
             text = "null" if deep else raw.decode()
-            value = json.loads(text, object_pairs_hook=keep, parse_float=_decimal, parse_int=_whole)
+            value = json.loads(text, object_pairs_hook=_Members, parse_float=_decimal, parse_int=_whole)
         except RecursionError:
             deep = True
         except UnicodeDecodeError as error:
@@ -277,27 +361,50 @@ class EventCodec:
         if not isinstance(value, dict):
             msg = f"expected a JSON object, got {_what(value)}"
             raise UndecodableError(msg)
-        names = [name for name, _ in pairs[-1]]
         for field in self._declared:
-            if names.count(field.name) > 1:
-                msg = f"{field.name}: occurs {names.count(field.name)} times"
-                raise UndecodableError(msg)
+            _refuse_doubled(field.member, value)
         return value
 
     def _value(self, field: Field, members: dict[str, Any]) -> Any:
-        value = members.get(field.name)
+        *outer, last = field.member
+        shown = ".".join(field.member)
+        inside: Any = members
+        for depth, name in enumerate(outer, 1):
+            inside = inside.get(name)
+            if inside is None:
+                inside = {}
+            elif not isinstance(inside, dict):
+                msg = f"{'.'.join(outer[:depth])}: expected an object, got {_what(inside)}"
+                raise UndecodableError(msg)
+        value = inside.get(last)
         if value is None:
             if field.optional:
                 return None
-            msg = (
-                f"{field.name}: expected {_expected(field.kind)}, got {'null' if field.name in members else 'nothing'}"
-            )
+            msg = f"{shown}: expected {_expected(field.kind)}, got {'null' if last in inside else 'nothing'}"
             raise UndecodableError(msg)
         try:
             return _CONVERT[field.kind](value)
         except (ValueError, ArithmeticError):
-            msg = f"{field.name}: expected {_expected(field.kind)}, got {_what(value)}"
+            msg = f"{shown}: expected {_expected(field.kind)}, got {_what(value)}"
             raise UndecodableError(msg) from None
+
+
+class _Members(dict[str, Any]):
+    """An object of JSON, that knows which of its members occur several times."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.times = Counter(name for name, _ in pairs) if len(pairs) > len(self) else None
+
+
+def _refuse_doubled(path: tuple[str, ...], members: Any) -> None:
+    for depth, name in enumerate(path, 1):
+        if not isinstance(members, _Members):
+            return
+        if members.times is not None and members.times[name] > 1:
+            msg = f"{'.'.join(path[:depth])}: occurs {members.times[name]} times"
+            raise UndecodableError(msg)
+        members = members.get(name)
 
 
 def money(text: str | Decimal | int) -> int:
@@ -418,7 +525,9 @@ def _expected(kind: Kind) -> str:
 
 def _what(value: Any) -> str:
     """What came, in a few words: never more than a glimpse of it, an error is no place for a megabyte."""
-    if type(value) in _JSON_NAMES and not isinstance(value, bool | str):
+    if isinstance(value, dict):
+        return "an object"
+    if type(value) in _JSON_NAMES:
         return _JSON_NAMES[type(value)]
     if isinstance(value, bool):
         return "true" if value else "false"

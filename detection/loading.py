@@ -55,7 +55,9 @@ RESERVED: Final = frozenset(
 )
 """Words of CEL that cannot be names."""
 
-_FIELD_TYPE = re.compile(r"^(str|int|float|bool|money(?::(?P<currency>\w+))?)(?P<optional>\?)?$")
+_PATH: Final = r'(?: @ (?P<path>[^."\\#\s][^."\\\s]*(?:\.[^."\\#\s][^."\\\s]*)*))?'
+_FIELD_TYPE = re.compile(rf"^(str|int|float|bool|money(?::(?P<currency>\w+))?)(?P<optional>\?)?{_PATH}$")
+_TIME = re.compile(rf"^(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<optional>\?)?{_PATH}$")
 _REFERENCE = re.compile(r"^\$\{(\w+)\}$")
 
 
@@ -255,15 +257,15 @@ class _Loader:
                     f"event {name}: topic {topic} is already read by event {topics[topic]}",
                 )
             topics[topic] = name
-            time, time_optional = self._time(owner, name, table, fields[name])
+            time = self._time(owner, name, table, fields[name])
+            self._apart(owner, name, [*fields[name].values(), *([time] if time else [])])
             mine = tuple(feature for feature in featured if feature.on == name)
             symbols = {field.name: field.symbol for field in fields[name].values()}
             symbols |= {feature.name: feature.symbol for feature in mine}
             if time is not None:
-                if any(feature.name == time for feature in mine):
-                    self._at(
-                        owner, ("event", name, "time"), f"event {name}: time {time!r} is also the name of a feature"
-                    )
+                if any(feature.name == time.name for feature in mine):
+                    message = f"event {name}: time {time.name!r} is also the name of a feature"
+                    self._at(owner, ("event", name, "time"), message)
                 symbols |= self._time_symbol(table)
             constants = Constants()
             judged = self._rules(
@@ -274,8 +276,9 @@ class _Loader:
                     name=name,
                     topic=topic,
                     fields=tuple(sorted(fields[name].values(), key=lambda item: item.optional)),
-                    time=time,
-                    time_optional=time_optional,
+                    time=time.name if time else None,
+                    time_optional=time is not None and time.optional,
+                    time_path=time.path if time else (),
                     topics={
                         "accept": self._topic(
                             owner, ("event", name, "accept_topic"), table.accept_topic or "${LEGIT_TOPIC}"
@@ -328,7 +331,7 @@ class _Loader:
             table = owner.table.list[name]
             for event, file in events.items():
                 declared = file.table.event[event]
-                if name in {*declared.fields, (declared.time or "").removesuffix("?")}:
+                if name in {*declared.fields, _time_name(declared)}:
                     self._at(owner, ("list", name), f"list {name}: event {event} has a field of that name", key=True)
             if name in features:
                 self._at(owner, ("list", name), f"list {name}: there is a feature of that name", key=True)
@@ -388,19 +391,32 @@ class _Loader:
                 self._warn(
                     owner, path, f"field {name}: a reserved word of expressions, so no rule can read it", key=True
                 )
-            fields[name] = Field(name, Kind(match[1].partition(":")[0]), match["optional"] is not None, currency)
+            kind, optional = Kind(match[1].partition(":")[0]), match["optional"] is not None
+            fields[name] = Field(name, kind, optional, currency, _path(match["path"]))
         return fields
 
-    def _time(
-        self, owner: _File, event: str, table: EventTable, fields: Mapping[str, Field]
-    ) -> tuple[str | None, bool]:
+    def _time(self, owner: _File, event: str, table: EventTable, fields: Mapping[str, Field]) -> Field | None:
         if table.time is None:
-            return None, False
-        name = table.time.removesuffix("?")
-        if name in fields or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            problem = "is also one of the fields; name it only here" if name in fields else "is no member's name"
+            return None
+        match = _TIME.match(table.time)
+        if match is None or match["name"] in fields:
+            problem = "is no member's name" if match is None else "is also one of the fields; name it only here"
             self._at(owner, ("event", event, "time"), f"event {event}: time {table.time!r} {problem}")
-        return name, table.time.endswith("?")
+            return None
+        return Field(match["name"], Kind.TIME, match["optional"] is not None, path=_path(match["path"]))
+
+    def _apart(self, owner: _File, event: str, members: Iterable[Field]) -> None:
+        """No two fields read one member, and none reads a member of what another takes for a plain value."""
+        known: dict[tuple[str, ...], str] = {}
+        for item in sorted(members, key=lambda item: len(item.member)):
+            path = ("event", event, "time") if item.kind is Kind.TIME else ("event", event, "fields", item.name)
+            for length in range(1, len(item.member) + 1):
+                other = known.get(item.member[:length])
+                if other is not None:
+                    whole, shown = ".".join(item.member), ".".join(item.member[:length])
+                    told = f"as {other} does" if shown == whole else f"but {other} reads {shown} as no object"
+                    self._at(owner, path, f"event {event}: {item.name} reads {whole}, {told}")
+            known[item.member] = item.name
 
     def _topic(self, owner: _File, path: tuple[str, ...], text: str) -> str:
         reference = _REFERENCE.match(text)
@@ -420,10 +436,8 @@ class _Loader:
 
     @staticmethod
     def _time_symbol(table: EventTable) -> dict[str, Symbol]:
-        if table.time is None:
-            return {}
-        name = table.time.removesuffix("?")
-        return {name: Symbol(Kind.TIME, f"e.f_{name}")}
+        name = _time_name(table)
+        return {name: Symbol(Kind.TIME, f"e.f_{name}")} if name else {}
 
     def _features(
         self,
@@ -685,7 +699,7 @@ class _Loader:
         added = {}
         for name, text in table.add.items():
             path = ("event", event, "add", name)
-            if name in VERDICT_MEMBERS or name in table.fields or name == (table.time or "").removesuffix("?"):
+            if name in VERDICT_MEMBERS or name in table.fields or name == _time_name(table):
                 self._at(owner, path, f"event {event}: add: {name} is already a member of the verdict", key=True)
             assert language is not None
             expression = self._expression(
@@ -779,6 +793,16 @@ def _explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[st
         case _:
             message = str(detail["msg"]).removeprefix("Input should be ").removeprefix("a valid ")
             return f"{where}: expected {message[:1].lower()}{message[1:]}, got {detail['input']!r}", None
+
+
+def _path(text: str | None) -> tuple[str, ...]:
+    return tuple(text.split(".")) if text else ()
+
+
+def _time_name(table: EventTable) -> str:
+    """The name of the member with the event time; empty if there is none."""
+    match = _TIME.match(table.time or "")
+    return match["name"] if match else ""
 
 
 def _bound(name: str, symbol: Symbol) -> str | None:

@@ -26,12 +26,19 @@ class Field:
         kind: What it holds.
         optional: Whether it may be missing or null.
         currency: The field with the currency, for money that has one.
+        path: Where its member is, from the outside in; absent: the one of its name, at the top.
     """
 
     name: str
     kind: Kind
     optional: bool
     currency: str | None = None
+    path: tuple[str, ...] = ()
+
+    @property
+    def member(self) -> tuple[str, ...]:
+        """The names that lead to its member."""
+        return self.path or (self.name,)
 
     @property
     def symbol(self) -> Symbol:
@@ -152,6 +159,7 @@ class EventType:
         fields: The members the pack names, required ones first.
         time: The member with the event time; None: the record's timestamp.
         time_optional: Whether that member may be missing.
+        time_path: Where that member is, as a field's `path`.
         topics: Where a verdict goes, by decision.
         lateness: How far behind its partition's newest event one may be before it is late, us.
         features: The features computed at each event.
@@ -173,11 +181,14 @@ class EventType:
     added: Mapping[str, Expression]
     constants: Constants
     symbols: Mapping[str, Symbol]
+    time_path: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[Field, ...]:
         """The fields, and the member with the event time."""
-        return (*self.fields, *([Field(self.time, Kind.TIME, self.time_optional)] if self.time is not None else []))
+        if self.time is None:
+            return self.fields
+        return (*self.fields, Field(self.time, Kind.TIME, self.time_optional, path=self.time_path))
 
 
 @dataclass(frozen=True, slots=True)

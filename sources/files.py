@@ -6,7 +6,7 @@ first one 1; the partition is always 0.
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,21 +52,36 @@ def _lines(path: Path, _: EventType) -> Iterator[tuple[int, bytes]]:
 
 
 def _cells(path: Path, event: EventType) -> Iterator[tuple[int, bytes]]:
-    kinds = {field.name: field.kind for field in event.members}
+    kinds = {".".join(field.member): field for field in event.members}
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, strict=True)
         try:
             names = next(rows, [])
-            readers = [_CELLS.get(kinds.get(name, Kind.STR), str) for name in names]
+            readers = [_CELLS.get(kinds[name].kind if name in kinds else Kind.STR, str) for name in names]
+            paths = [kinds[name].member if name in kinds else (name,) for name in names]
             for row in rows:
                 if len(row) == len(names):
-                    cells = zip(names, readers, row, strict=True)
-                    yield rows.line_num, _encode({name: read(cell) for name, read, cell in cells if cell})
+                    cells = zip(paths, readers, row, strict=True)
+                    yield rows.line_num, _encode(_nested((path, read(cell)) for path, read, cell in cells if cell))
                 elif row:
                     yield rows.line_num, b"%d cells, not %d" % (len(row), len(names))  # told as what it is
         except (csv.Error, UnicodeDecodeError) as error:
             msg = f"{path}:{rows.line_num}: not CSV: {error}"
             raise FileError(msg) from None
+
+
+def _nested(cells: Iterable[tuple[tuple[str, ...], object]]) -> dict[str, Any]:
+    """The object whose inner members are these: a column's name has a dot for each level."""
+    members: dict[str, Any] = {}
+    for (*outer, last), value in cells:
+        inside = members
+        for name in outer:
+            if not isinstance(inside.get(name), dict):
+                inside[name] = {}
+            inside = inside[name]
+        if not isinstance(inside.get(last), dict):  # a declared inner member says more
+            inside[last] = value
+    return members
 
 
 def _rows(path: Path, _: EventType) -> Iterator[tuple[int, bytes]]:

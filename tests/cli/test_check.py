@@ -45,7 +45,7 @@ def test_all_that_is_wrong_is_told_with_its_place(fraud, tmp_path: Path) -> None
     assert told == (
         "x.toml:5:2: rule.large.score: is missing\n"
         'x.toml:9:1: rule.large.scor: no such key (did you mean "score"?)\n'
-        "x.toml:10:11: rule.large.outcome: expected 'review' or 'block', got 'blok'\n"
+        "x.toml:10:11: rule.large.outcome: expected 'allow', 'review' or 'block', got 'blok'\n"
         "3 problems\n"
     )
 

@@ -170,3 +170,15 @@ def test_a_topic_is_read_to_its_end(fraud, transfers: Callable[[str], str], tmp_
     assert told.startswith("500 events with ")
     found = rows(tmp_path / "out.parquet", "_origin, amount")
     assert sorted(found) == sorted((f"{topic}/{n % 2}/{n // 2}", Decimal(n)) for n in range(500))
+
+
+def test_columns_with_dots_are_inner_members(fraud, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(
+        'event.pay = { topic = "pays", time = "at @ m.at", fields = { user = "str @ payer.id", n = "int @ m.n" } }\n'
+        'feature.total = { on = "pay", key = ["user"], fn = "sum", of = "n", window = "1h" }\n'
+    )
+    (tmp_path / "e.csv").write_text("payer.id,m.at,m.n,payer,x.y\na,1000,2,A,1\na,2000,3,,\n")
+
+    fraud("features", "p.toml", "--input", "e.csv", "--output", "o.parquet")
+
+    assert rows(tmp_path / "o.parquet", "user, n, total") == [("a", 2, 2), ("a", 3, 5)]

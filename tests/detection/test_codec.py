@@ -6,8 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -36,10 +37,24 @@ fields = { user = "str", n = "int", x = "float", flag = "bool" }
 [event.bare]
 topic = "bares"
 fields = { reason = "str?" }
+
+[event.deep]
+topic = "deeps"
+time = "at? @ meta.at"
+fields = { user = "str @ payer.account.id", other = "str? @ payee.account.id", amount = "money @ total-sum", n = "int? @ meta.n", fee = "money? @ payee.fee" }
+
+[event.deeper]
+topic = "deepers"
+time = "at @ meta.at"
+fields = { user = "str @ a.b.c.id", other = "str @ a.b.id", x = "float @ a.x" }
+
+[event.shallow]
+topic = "shallows"
+fields = { id = "int? @ a.id", reason = "str? @ verdict.reason", flag = "bool?" }
 """
     }
 )
-PAY, STRICT, BARE = (EventCodec(event, index) for index, event in enumerate(PACK.events))
+PAY, STRICT, BARE, DEEP, DEEPER, SHALLOW = (EventCodec(event, index) for index, event in enumerate(PACK.events))
 NOW = 1_700_000_000_000  # ms, 2023-11-14T22:13:20Z
 OK = b'"user":"a","amount":1'
 
@@ -210,6 +225,86 @@ class Texts:
             at = random.randrange(len(raw) + 1)
             raw[at : at + random.randrange(3)] = random.choice(DAMAGE)
         return bytes(raw)
+
+
+class DeepTexts(Texts):
+    """Nearly right texts for events with inner members."""
+
+    TREES: ClassVar[list[Any]] = [
+        {"payer": {"account": {"id": '"u"'}}, "payee": {"account": {"id": '"o"'}, "fee": "1"}, "total-sum": "2"},
+        {"payer": {"account": {"id": '"u"'}}, "total-sum": "2", "meta": {"at": "5", "n": "1"}},
+        {"meta": {"at": '"2023-11-14T22:00:00"'}, "a": {"b": {"c": {"id": '"u"'}, "id": '"o"'}, "x": "1.5"}},
+        {"a": {"id": "1"}, "verdict": {"reason": '"r"'}, "flag": "true"},
+    ]
+
+    def object(self, depth: int) -> str:
+        del depth
+        return self.tree(self.random.choice(self.TREES), self.random.choice([0.0, 0.0, 0.1, 0.3]))
+
+    def tree(self, tree: Any, wrong: float) -> str:
+        random = self.random
+        if random.random() < wrong:
+            return random.choice([*SCALARS, "{}", "[]", "null", '{"id":"x"}'])
+        if isinstance(tree, str):
+            return tree
+        members = []
+        for name, inner in tree.items():
+            if random.random() >= wrong:
+                members.append((name, self.tree(inner, wrong)))
+            if random.random() < wrong / 3:
+                members.append((random.choice([name, "id", "other"]), self.tree(inner, wrong)))
+        gap = random.choice(SPACES)
+        return "{" + f",{gap}".join(f'"{name}":{gap}{value}' for name, value in members) + "}"
+
+
+def test_the_paths_agree_on_inner_members() -> None:
+    texts = DeepTexts(seed=2)
+    events = dead_letters = 0
+    for number in range(30_000):
+        text = texts.text()
+        for codec in (DEEP, DEEPER, SHALLOW):
+            found = decoded(codec, text, (NOW, NOW, 0, -1)[number % 4])
+            events += isinstance(found, dict)
+            dead_letters += isinstance(found, str)
+    assert min(events, dead_letters) > 5_000, "the texts are too good or too bad to tell anything"
+
+
+def test_inner_members_are_read_where_the_pack_says() -> None:
+    text = b'{"payer":{"account":{"id":"u"},"id":"no"},"total-sum":2.5,"meta":{"at":7},"payee":{"account":{"id":"o"}}}'
+
+    found = event(text, DEEP)
+
+    assert (found["f_user"], found["f_other"], found["f_amount"]) == ("u", "o", 2_500_000)
+    assert (found["f_n"], found["f_fee"], found["time"]) == (None, None, 7_000)
+    assert found["raw"] == text
+    assert [name for name, value in found.items() if name.startswith("o_") and value is not None] == []
+    assert decoded_again(DEEP, text) == found
+
+
+def decoded_again(codec: EventCodec, text: bytes) -> dict[str, Any]:
+    """As it is after it went to another process."""
+    sent = msgspec.msgpack.encode(msgspec.structs.astuple(codec.decode(record(text))))
+    return columns(codec.type(*msgspec.msgpack.decode(sent))) | {"features": ()}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b'{"total-sum":1}', "payer.account.id: expected a string, got nothing"),
+        (b'{"payer":null,"total-sum":1}', "payer.account.id: expected a string, got nothing"),
+        (b'{"payer":{"account":{"id":null}},"total-sum":1}', "payer.account.id: expected a string, got null"),
+        (b'{"payer":"x","total-sum":1}', 'payer: expected an object, got "x"'),
+        (b'{"payer":{"account":[1]},"total-sum":1}', "payer.account: expected an object, got an array"),
+        (b'{"payer":{"account":{"id":1}},"total-sum":1}', "payer.account.id: expected a string, got 1"),
+        (b'{"payer":{"account":{"id":"a","id":"b"}},"total-sum":1}', "payer.account.id: occurs 2 times"),
+        (b'{"payer":{},"payer":{"account":{"id":"a"}},"total-sum":1}', "payer: occurs 2 times"),
+        (b'{"payer":{"account":{"id":"a"}},"total-sum":1,"payee":{"account":{},"account":{}}}', "payee.account: occurs 2 times"),
+        (b'{"payer":{"account":{"id":"a"}}}', "total-sum: expected an amount of at most 64 bits in millionths, got nothing"),
+        (b'{"payer":{"account":{"id":"a"}},"total-sum":1,"payee":7}', "payee: expected an object, got 7"),
+    ],
+)  # fmt: skip
+def test_an_error_in_an_inner_member_says_where(value: bytes, expected: str) -> None:
+    assert error(value, DEEP) == expected
 
 
 def test_the_fast_path_accepts_nothing_that_the_exact_path_refuses_and_their_events_are_equal() -> None:

@@ -303,6 +303,26 @@ def test_a_mistake_is_told_with_its_place(old: str, new: str, expected: str | No
 
 
 @pytest.mark.parametrize(
+    ("fields", "time", "expected"),
+    [
+        ('a = "str @"', "at", f"5:16: field a: {FIELDS}, got 'str @'"),
+        ('a = "str@b"', "at", f"5:16: field a: {FIELDS}, got 'str@b'"),
+        ('a = "str @ b..c"', "at", f"5:16: field a: {FIELDS}, got 'str @ b..c'"),
+        ('a = "str @ #b"', "at", f"5:16: field a: {FIELDS}, got 'str @ #b'"),
+        ('a = "str @ b", b = "str"', "at", "5:31: event e: b reads b, as a does"),
+        ('a = "str @ b.c", b = "str"', "at", "5:16: event e: a reads b.c, but b reads b as no object"),
+        ('a = "str", b = "str @ m.at"', "at @ m.at", "4:8: event e: at reads m.at, as b does"),
+        ('a = "str"', "at @ a.b", "4:8: event e: at reads a.b, but a reads a as no object"),
+        ('a = "str"', "a-t", "4:8: event e: time 'a-t' is no member's name"),
+    ],
+)
+def test_members_are_read_once_and_paths_are_dotted_names(fields: str, time: str, expected: str) -> None:
+    assert problems(f'# x\n[event.e]\ntopic = "t"\ntime = "{time}"\nfields = {{ {fields} }}\n') == [
+        f"a.toml:{expected}"
+    ]
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("list.l = {}", "1:1: list l: expected members, file or topic, got none of them"),

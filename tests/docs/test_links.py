@@ -14,6 +14,8 @@ CHECKED = {
     "console norun",
     "json lines",
     "json verdict",
+    "json",
+    "python",
     "mermaid",
     "bash",
 }
