@@ -79,7 +79,10 @@ def features(
         table.write(rows, Path(folder) / "table.parquet", written)
         (Path(folder) / "table.parquet").replace(output)  # whole, or not at all
     console = stdout()
-    console.print(f"{written:,} events with {len(kind.features)} features: {output}")
+    looking = [feature for feature in kind.features if feature.counted != kind.name]
+    console.print(f"{written:,} events with {len(kind.features) - len(looking)} features: {output}")
+    for feature in looking:
+        console.print(f"{feature.name} looks at {feature.counted} events, which were not read: left out")
     if wrong:
         for letter in first:
             console.print(clean(f"{letter.record.origin}: {letter.error}"))
@@ -135,9 +138,10 @@ class _Table:
     def __init__(self, event: EventType) -> None:
         self.event = event
         self._fields = [(item.name, f"f_{item.name}", _CONVERT.get(item.kind)) for item in event.members]
-        self._features = [(item.name, _CONVERT.get(item.kind)) for item in event.features]
+        features = [item for item in event.features if item.counted == event.name]  # others are not read
+        self._features = [(item.name, _CONVERT.get(item.kind)) for item in features]
         self.columns = {ORIGIN: "VARCHAR"}
-        items: list[Field | Feature] = [*event.members, *event.features]
+        items: list[Field | Feature] = [*event.members, *features]
         for item in items:
             if item.name in self.columns:
                 msg = f"{item.name}: expected a field of another name, the column is for the record's address"

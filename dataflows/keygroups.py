@@ -19,9 +19,9 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from typing_extensions import override
 
-from detection.codec import Event, EventCodec
+from detection.codec import Event
 from detection.errors import StateError
-from detection.features import GroupState, newest
+from detection.features import GroupState, Visit, newest
 from detection.generated import define, indent
 from detection.kinds import Kind
 from detection.program import Program
@@ -41,19 +41,21 @@ class Batch(list[Event]):
     Pickled, it is one msgpack text, unpacked only where the event types are known.
     """
 
-    __slots__ = ("packed", "step")
+    __slots__ = ("packed", "roles", "step")
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, roles: list[int] | None = None) -> None:
         self.step = step
+        self.roles: list[int] = [] if roles is None else roles  # one for each event, where a step has several
         self.packed = b""
 
-    def __reduce__(self) -> tuple[Callable[[int, bytes], "Batch"], tuple[int, bytes]]:
-        return Batch.received, (self.step, _encode([(event.kind, *msgspec.structs.astuple(event)) for event in self]))
+    def __reduce__(self) -> tuple[Callable[[int, list[int], bytes], "Batch"], tuple[int, list[int], bytes]]:
+        packed = _encode([(event.kind, *msgspec.structs.astuple(event)) for event in self])
+        return Batch.received, (self.step, self.roles, packed)
 
     @staticmethod
-    def received(step: int, packed: bytes) -> "Batch":
+    def received(step: int, roles: list[int], packed: bytes) -> "Batch":
         """A batch as it arrives from another process."""
-        batch = Batch(step)
+        batch = Batch(step, roles)
         batch.packed = packed
         return batch
 
@@ -118,14 +120,13 @@ class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", byte
             if state is None:
                 state = self._state = GroupState(program.steps[batch.step])
             events = batch.unpack(program.types)
-            joined = state.update(events)
+            joined = state.update(events, batch.roles)
             if not joined:
                 out.append(events)
                 continue
             out.append([event for event in events if event.kind not in program.plan.joined])
             parts: dict[str, Parts] = {}
-            for event, features in joined:
-                place = program.plan.places[batch.step, event.kind]
+            for event, place, features in joined:
                 source = f"{program.pack.events[event.kind].topic}/{event.partition}"
                 part = (event.sequence, place, features, event if place == 0 else None)
                 parts.setdefault(source, Parts()).append(part)
@@ -154,7 +155,7 @@ class Join(StatefulBatchLogic[Parts, "list[Event]", None]):
 
     def __init__(self, program: Program) -> None:
         self._types = program.types
-        self._counts = [len(program.plan.steps_of(event)) for event in program.pack.events]
+        self._counts = [len(program.plan.visits(event)) for event in program.pack.events]
         self._waiting: dict[int, dict[int, Part]] = {}
         self._next = 1
 
@@ -190,9 +191,8 @@ def _router(program: Program) -> Callable[[list[Event]], list[tuple[str, Batch]]
         scope[f"names{step.number}"] = [f"{step.name}/{group:03}" for group in range(GROUPS)]
     body = ["kind = e.kind"] if len(program.types) > 1 else []
     for index, event in enumerate(program.pack.events):
-        steps = program.plan.steps_of(event)
-        codec = program.codecs[event.topic]
-        routed = [line for step in steps for line in _route(codec, step.name, step.number, alone=len(steps) == 1)]
+        visits = program.plan.visits(event)
+        routed = [line for visit in visits for line in _route(visit, program, alone=len(visits) == 1)]
         if len(program.types) > 1 and routed:
             body += [f"if kind == {index}:", *indent(routed)]
         else:
@@ -200,19 +200,19 @@ def _router(program: Program) -> Callable[[list[Event]], list[tuple[str, Batch]]
     return define("route", [*lines, *indent(body, 2), "    return list(groups.items())"], scope)
 
 
-def _route(codec: EventCodec, name: str, number: int, *, alone: bool) -> list[str]:
-    part = next(field for field in codec.event.fields if field.name == name)
-    text = f"e.f_{name}" if part.kind is Kind.STR else f"str(e.f_{name})"
-    if part.optional:  # an event without a key belongs nowhere: anywhere will do
+def _route(visit: Visit, program: Program, *, alone: bool) -> list[str]:
+    name, number = visit.by.name, visit.step.number
+    text = f"e.f_{name}" if visit.by.kind is Kind.STR else f"str(e.f_{name})"
+    if visit.by.optional:  # an event without a key belongs nowhere: anywhere will do
         text = f"(str(e.offset) if e.f_{name} is None else {text})"
     return [
         f"g = crc32({text}.encode()) & {GROUPS - 1}",
         *(["e.lane = g"] if alone else []),
         f"n = names{number}[g]",
-        "try: groups[n].append(e)",
-        "except KeyError:",
-        f"    groups[n] = b = Batch({number})",
-        "    b.append(e)",
+        "try: b = groups[n]",
+        f"except KeyError: groups[n] = b = Batch({number})",
+        "b.append(e)",
+        *([f"b.roles.append({visit.role})"] if program.steps[number].mixed else []),
     ]
 
 

@@ -31,6 +31,9 @@ TIMES: Final = "*"
 APART: Final = "+"
 """The time from one of them to the next."""
 
+EVENT: Final = "#"
+"""Which event it is, if not the one that the rule judges."""
+
 NUMBER: Final = "{n}"
 """In the texts of an event that comes several times: which of them it is, from 1."""
 
@@ -102,8 +105,10 @@ def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iter
     places = engine.program.plan.values(event)
     at = START
     offset = 0
+    judged = event
     for index, (given, fires) in enumerate(zip(case.given, case.fires, strict=True)):
         try:
+            event = _event_of(given, pack, judged, fires=fires)
             repeated = _Repeated.of(given)
             at = at if repeated.since_start is None else START + repeated.since_start
         except ValueError as error:
@@ -135,6 +140,20 @@ def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iter
                 which = f" at number {number} of {repeated.times}" if repeated.times > 1 else ""
                 yield index, f"expected {expected}{which}, {got} ({_values(event, rule, places, decoded)})"
                 break
+
+
+def _event_of(given: Mapping[str, object], pack: Pack, judged: EventType, *, fires: bool) -> EventType:
+    if EVENT not in given:
+        return judged
+    names = {event.name: event for event in pack.events}
+    name = given[EVENT]
+    if not isinstance(name, str) or name not in names:
+        msg = f'"{EVENT}": expected one of {", ".join(names)}, got {name}'
+        raise ValueError(msg)
+    if fires and names[name] is not judged:
+        msg = f"expected {judged.name} events where the rule fires, got {name}"
+        raise ValueError(msg)
+    return names[name]
 
 
 def _set_time(members: dict[str, Any], path: tuple[str, ...], at: int) -> bool:
@@ -177,7 +196,7 @@ class _Repeated:
             raise ValueError(msg)
         apart = _milliseconds(APART, given[APART]) if APART in given else 0
         since_start = _milliseconds(SINCE_START, given[SINCE_START]) if SINCE_START in given else None
-        members = {name: value for name, value in given.items() if name not in {SINCE_START, TIMES, APART}}
+        members = {name: value for name, value in given.items() if name not in {SINCE_START, TIMES, APART, EVENT}}
         return cls(members, times, apart, since_start)
 
     def members(self, number: int) -> dict[str, object]:

@@ -72,12 +72,17 @@ def newest(computed: tuple[Any, ...]) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One window of one log; several features may read it."""
+    """One window of one log; several features may read it.
+
+    Attributes:
+        key: The fields with which an event looks into a log that it is no part of; empty: it is.
+    """
 
     log: "Log"
     window: int
     delay: int
     session: int
+    key: tuple[Field, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +95,7 @@ class Log:
         of: The optional fields every entry has; events without them are no part of this log.
         where: What every entry fulfils.
         columns: The lists kept beside times and origins: the field and what is kept of it.
+        lateness: How late an event may be that is part of it, or looks into it, us.
         longest: How far back the windows over it reach at the most, us.
     """
 
@@ -98,6 +104,7 @@ class Log:
     of: tuple[Field, ...]
     where: Expression | None = None
     columns: list[tuple[Field, Column]] = field(default_factory=list)
+    lateness: int = 0
     longest: int = 0
 
     @property
@@ -112,7 +119,7 @@ class Log:
     @property
     def retention(self) -> int:
         """How far behind the watermark an entry may be before nobody can see it, us."""
-        return self.longest + self.event.lateness
+        return self.longest + self.lateness
 
 
 class Step:
@@ -122,33 +129,55 @@ class Step:
         name: The field; also the step's name in the stored state.
         number: Its place in the plan.
         logs: Its logs, by name.
+        spans: The windows of its features, by the feature's name.
     """
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
         self.number = number
         self.logs: dict[str, Log] = {}
-        self.by_event: dict[str, list[Feature]] = {}
+        self.spans: dict[str, Span] = {}
 
-    def add(self, event: EventType, feature: Feature) -> None:
-        """Give the feature its log and column."""
-        log = Log(event, feature.key, _optional(feature.of), feature.where)
+    def add(self, event: EventType, counted: EventType, feature: Feature) -> None:
+        """Give a feature that is computed at an event its log and column."""
+        log = Log(counted, feature.counted_key, _optional(feature.of), feature.where)
         log = self.logs.setdefault(log.name, log)
+        looking = feature.key if feature.over else ()
+        self.spans[feature.name] = Span(log, feature.window, feature.delay, feature.session, looking)
+        log.lateness = max(log.lateness, counted.lateness, event.lateness)
         log.longest = max(log.longest, feature.window + feature.delay)
         for of in feature.of:
             for column in feature.aggregate.columns(of.kind):
                 if (of, column) not in log.columns:
                     log.columns.append((of, column))
-        self.by_event.setdefault(event.name, []).append(feature)
 
-    def log_of(self, feature: Feature) -> Log:
-        """The log that the feature reads."""
-        return next(
-            log
-            for log in self.logs.values()
-            if (log.event.name, log.key, log.of, log.where and log.where.text)
-            == (feature.on, feature.key, _optional(feature.of), feature.where and feature.where.text)
-        )
+
+@dataclass(slots=True, eq=False)
+class Visit:
+    """One way that the events of a type go: to a step, by the value of a field.
+
+    Attributes:
+        event: The event type.
+        step: The step.
+        by: The field that says which key group.
+        place: Its place among the visits of the event type.
+        role: Its place among those to the same step.
+        features: What is computed there.
+    """
+
+    event: EventType
+    step: Step
+    by: Field
+    place: int
+    role: int
+    features: list[Feature]
+
+    @property
+    def logs(self) -> list[Log]:
+        """The logs that the event becomes a part of."""
+        if self.by.name != self.step.name:
+            return []
+        return [log for log in self.step.logs.values() if log.event.name == self.event.name]
 
 
 class Plan:
@@ -156,40 +185,53 @@ class Plan:
 
     Attributes:
         steps: The keyed steps, by name.
-        joined: The numbers of the event types that more than one step works on.
-        keyless: The numbers of the event types that no step works on.
-        places: Which of an event type's steps a step is, by the numbers of step and event type.
+        joined: The numbers of the event types that go more than one way.
+        keyless: The numbers of the event types that go none.
     """
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
         self.steps: dict[str, Step] = {}
+        events = {event.name: event for event in pack.events}
+        ways: dict[str, dict[tuple[str, Field], list[Feature]]] = {name: {} for name in events}
         for event in pack.events:
             for feature in event.features:
-                name = feature.key[0].name
-                step = self.steps.setdefault(name, Step(name, len(self.steps)))
-                step.add(event, feature)
-        self.joined = frozenset(index for index, event in enumerate(pack.events) if len(self.steps_of(event)) > 1)
-        self.places = {
-            (step.number, index): place
-            for index, event in enumerate(pack.events)
-            for place, step in enumerate(self.steps_of(event))
-        }
-        self.keyless = frozenset(index for index, event in enumerate(pack.events) if not event.features)
+                by = feature.counted_key[0]
+                step = self.steps.setdefault(by.name, Step(by.name, len(self.steps)))
+                step.add(event, events[feature.counted], feature)
+                ways[event.name].setdefault((by.name, feature.key[0]), []).append(feature)
+                ways[feature.counted].setdefault((by.name, by), [])  # what is counted must get there, too
+        self._visits = {name: self._ordered(events[name], found) for name, found in ways.items()}
+        self.joined = frozenset(index for index, event in enumerate(pack.events) if len(self.visits(event)) > 1)
+        self.keyless = frozenset(index for index, event in enumerate(pack.events) if not self.visits(event))
 
-    def steps_of(self, event: EventType) -> list[Step]:
-        """The steps that work on an event type, in the order in which their values stand in `features`."""
-        return [step for step in self.steps.values() if event.name in step.by_event]
+    def _ordered(self, event: EventType, ways: dict[tuple[str, Field], list[Feature]]) -> list[Visit]:
+        """By step, and of one step those first that only look: what an event looks at never holds itself."""
+        order = sorted(ways, key=lambda way: (self.steps[way[0]].number, way[0] == way[1].name))
+        visits: list[Visit] = []
+        for place, (name, by) in enumerate(order):
+            role = sum(visit.step.name == name for visit in visits)
+            visits.append(Visit(event, self.steps[name], by, place, role, ways[name, by]))
+        return visits
+
+    @property
+    def features(self) -> list[Feature]:
+        """All features of the pack."""
+        return [feature for event in self.pack.events for feature in event.features]
+
+    def visits(self, event: EventType) -> list[Visit]:
+        """The ways its events go, in the order in which the values stand in `features`."""
+        return self._visits[event.name]
 
     def computed(self, event: EventType) -> dict[Feature | Span, int]:
-        """What stands in an event's `features`, and where: for each step the values, then the windows a rule reads.
+        """What stands in an event's `features`, and where: for each visit the values, then the windows a rule reads.
 
         A window stands there as three items: the list of origins, where the window starts in it and where it ends.
         """
         computed: dict[Feature | Span, int] = {}
         place = 0
-        for step in self.steps_of(event):
-            items: list[Feature | Span] = [*step.by_event[event.name], *self.spans(step, event)]
+        for visit in self.visits(event):
+            items: list[Feature | Span] = [*visit.features, *self.spans(visit)]
             for item in items:
                 computed[item] = place
                 place += 3 if isinstance(item, Span) else 1
@@ -201,21 +243,14 @@ class Plan:
 
     def span_of(self, feature: Feature) -> Span:
         """The window that the feature reads."""
-        return _span(self.steps[feature.key[0].name], feature)
+        return self.steps[feature.counted_key[0].name].spans[feature.name]
 
-    def spans(self, step: Step, event: EventType) -> list[Span]:
-        """The windows of one step whose evidence a verdict may name."""
-        read = {name for rule in event.rules for name in rule.reads}
-        spans: list[Span] = []
-        for feature in step.by_event[event.name]:
-            span = _span(step, feature)
-            if feature.name in read and span not in spans:
-                spans.append(span)
-        return spans
-
-
-def _span(step: Step, feature: Feature) -> Span:
-    return Span(step.log_of(feature), feature.window, feature.delay, feature.session)
+    @staticmethod
+    def spans(visit: Visit) -> list[Span]:
+        """The windows of one visit whose evidence a verdict may name."""
+        read = {name for rule in visit.event.rules for name in rule.reads}
+        spans = (visit.step.spans[feature.name] for feature in visit.features if feature.name in read)
+        return list(dict.fromkeys(spans))
 
 
 class GroupState:
@@ -233,13 +268,14 @@ class GroupState:
         self._snapshots = program.groups
         program.groups += 1
 
-    def update(self, events: Iterable[Event]) -> list[tuple[Event, tuple[Any, ...]]]:
-        """Take the events into the histories, in order.
+    def update(self, events: Iterable[Event], roles: Iterable[int]) -> list[tuple[Event, int, tuple[Any, ...]]]:
+        """Take the events into the histories, in order, or let them look: each in its role (see `Visit`).
 
         Returns:
-            The events that are joined with what was computed for them; the others have it in `features` now.
+            The events that are joined, the place of the visit, and what was computed; the others have that in
+            `features` now.
         """
-        return self._program.run(events, self._logs, self._watermarks)
+        return self._program.run(events, roles, self._logs, self._watermarks)
 
     def sizes(self) -> dict[str, int]:
         """How many keys each log holds."""
@@ -338,6 +374,7 @@ class StepProgram:
         number: The step's place in the plan.
         logs: The logs, in the order of the state.
         groups: How many groups were made so far.
+        mixed: Whether an event may come in several roles.
     """
 
     def __init__(self, plan: Plan, step: Step, types: Mapping[str, type]) -> None:
@@ -348,27 +385,30 @@ class StepProgram:
         self._plan = plan
         self._step = step
         self._types = types
-        self._features = [feature for features in step.by_event.values() for feature in features]
+        self._visits = [visit for event in plan.pack.events for visit in plan.visits(event) if visit.step is step]
+        self._features = [feature for visit in self._visits for feature in visit.features]
+        self._looks = list(dict.fromkeys((span.log, span.key) for span in step.spans.values() if span.key))
+        self.mixed = any(visit.role for visit in self._visits)
 
     @cached_property
-    def run(self) -> Callable[[Iterable[Event], list[Keys], list[dict[int, int]]], list[Any]]:
+    def run(self) -> Callable[[Iterable[Event], Iterable[int], list[Keys], list[dict[int, int]]], list[Any]]:
         """The generated function: events in, what is computed is set on them or returned."""
-        events = [event for event in self._plan.pack.events if event.name in self._step.by_event]
-        lines = ["def run(events, logs, watermarks):", "    joined = []"]
+        lines = ["def run(events, roles, logs, watermarks):", "    joined = []"]
         lines += indent(
             [f"keys{n} = logs[{n}]; get{n} = keys{n}.get; marks{n} = watermarks[{n}]" for n in range(len(self.logs))]
         )
         lines += [
-            "    for e in events:",
+            "    for e, role in zip(events, roles):" if self.mixed else "    for e in events:",
             "        t = e.time",
             "        p = e.partition",
             "        o = p << 48 | e.offset",
             "        w = e.watermark",
         ]
-        for branch, event in enumerate(events):
-            body = self._event(event)
-            if len(events) > 1:
-                lines += [f"        {'if' if branch == 0 else 'elif'} type(e) is Type{branch}:"]
+        for branch, visit in enumerate(self._visits):
+            body = self._visit(visit)
+            if len(self._visits) > 1:
+                condition = f"type(e) is Type{branch}" + (f" and role == {visit.role}" if self.mixed else "")
+                lines += [f"        {'if' if branch == 0 else 'elif'} {condition}:"]
                 lines += indent(body, 3)
             else:
                 lines += indent(body, 2)
@@ -383,47 +423,84 @@ class StepProgram:
             **{name: value for feature in self._features for name, value in feature.aggregate.helpers.items()},
             **{
                 name: value
-                for feature in self._features
+                for feature in self._plan.features
                 if feature.constants
                 for name, value in feature.constants.values.items()
             },
-            **{f"Type{branch}": self._types[event.name] for branch, event in enumerate(events)},
+            **{f"Type{branch}": self._types[visit.event.name] for branch, visit in enumerate(self._visits)},
         }
         return define("run", lines, scope)
 
-    def _event(self, event: EventType) -> list[str]:
-        """The body for one event type: each log once, each window once, each feature once."""
+    def _visit(self, visit: Visit) -> list[str]:
+        """The body for one visit: each log once, each window once, each feature once."""
         lines: list[str] = []
-        features = self._step.by_event[event.name]
-        spans = self._plan.spans(self._step, event)
-        for number, log in enumerate(self.logs):
-            mine = [feature for feature in features if self._step.log_of(feature) is log]
+        evident = self._plan.spans(visit)
+        spans = {feature: self._step.spans[feature.name] for feature in visit.features}
+        for log, key in self._looks:
+            mine = [feature for feature, span in spans.items() if (span.log, span.key) == (log, key)]
             if mine:
-                lines += self._log(number, log, mine, [span for span in spans if span.log is log])
-        values = "".join(f"v_{feature.name}, " for feature in features)
-        evidence = "".join(f"{self._evidence(span)}, " for span in spans)
-        if len(self._plan.steps_of(event)) > 1:
-            return [*lines, f"joined.append((e, ({values}{evidence})))"]
+                lines += self._look(log, key, mine, [span for span in evident if (span.log, span.key) == (log, key)])
+        for log in visit.logs:
+            mine = [feature for feature, span in spans.items() if span.log is log and not span.key]
+            lines += self._log(log, mine, [span for span in evident if span.log is log and not span.key])
+        values = "".join(f"v_{feature.name}, " for feature in visit.features)
+        evidence = "".join(f"{self._evidence(span)}, " for span in evident)
+        if len(self._plan.visits(visit.event)) > 1:
+            return [*lines, f"joined.append((e, {visit.place}, ({values}{evidence})))"]
         return [*lines, f"e.features = ({values}{evidence})"]
 
+    def _tag(self, log: Log, key: tuple[Field, ...]) -> str:
+        """Ends the names of the locals for a log: an event that is part of one may look into it as well."""
+        return f"{self.logs.index(log)}" + (f"l{self._looks.index((log, key))}" if key else "")
+
     def _evidence(self, span: Span) -> str:
-        number = self.logs.index(span.log)
-        return f"origins{number}, {self._start(span)}, {self._stop(span.log, span.delay)}"
+        return f"origins{self._tag(span.log, span.key)}, {self._start(span)}, {self._stop(span)}"
 
     def _start(self, span: Span) -> str:
-        name = f"i{self.logs.index(span.log)}_{span.window}" + (f"_{span.delay}" if span.delay else "")
+        name = f"i{self._tag(span.log, span.key)}_{span.window}" + (f"_{span.delay}" if span.delay else "")
         return name + (f"_session{span.session}" if span.session else "")
 
-    def _stop(self, log: Log, delay: int) -> str:
-        return f"j{self.logs.index(log)}" + (f"_{delay}" if delay else "")
+    def _stop(self, span: Span) -> str:
+        return f"j{self._tag(span.log, span.key)}" + (f"_{span.delay}" if span.delay else "")
 
-    def _log(self, number: int, log: Log, features: list[Feature], evident: list[Span]) -> list[str]:
-        missing = [f"e.f_{part.name} is None" for part in (*log.key, *log.of) if part.optional]
-        times, stop = f"times{number}", f"j{number}"
-        nul = " or ".join(f"'\\0' in e.f_{part.name}" for part in log.key[:-1] if part.kind is Kind.STR)
+    def _look(self, log: Log, key: tuple[Field, ...], features: list[Feature], evident: list[Span]) -> list[str]:
+        """What an event sees of a log that it is no part of."""
+        tag = self._tag(log, key)
         body = [
-            f"k = {_key(log.key)}",
-            *([f"if {nul}: k = unambiguous({_parts(log.key)})"] if nul else []),
+            *_joined_key(key),
+            f"keep = w - {log.retention}",
+            f"h = get{self.logs.index(log)}(k)",
+            *self._read(tag, log),
+            *self._slices(features),
+        ]
+        return self._unless_missing(key, features, evident, body)
+
+    def _unless_missing(
+        self, fields: tuple[Field, ...], features: list[Feature], evident: list[Span], body: list[str]
+    ) -> list[str]:
+        missing = [f"e.f_{part.name} is None" for part in fields if part.optional]
+        if not missing:
+            return body
+        unknown = [f"v_{feature.name} = None" for feature in features]
+        unknown += [
+            f"origins{self._tag(span.log, span.key)} = (); {self._start(span)} = {self._stop(span)} = 0"
+            for span in evident
+        ]
+        return [f"if {' or '.join(missing)}:", *indent(unknown or ["pass"]), "else:", *indent(body)]
+
+    def _slices(self, features: list[Feature]) -> list[str]:
+        spans = {feature: self._step.spans[feature.name] for feature in features}
+        lines = []
+        for span in sorted(set(spans.values()), key=lambda span: (span.window, span.delay, span.session)):
+            lines += self._slice(span, [feature for feature in features if spans[feature] == span])
+        return lines
+
+    def _log(self, log: Log, features: list[Feature], evident: list[Span]) -> list[str]:
+        """What an event does that may become a part of a log, and what it sees then."""
+        number = self.logs.index(log)
+        times, stop = f"times{number}", f"j{number}"
+        body = [
+            *_joined_key(log.key),
             f"marks{number}[p] = w",
             f"keep = w - {log.retention}",
             f"h = get{number}(k)",
@@ -433,77 +510,70 @@ class StepProgram:
             f"    keys{number}[k] = h = [{', '.join(self._fresh(number, log))}]",
             f"    {stop} = 1",
             "else:",
-            f"    {', '.join(self._names(number, log))} = h",
+            f"    {', '.join(self._names(str(number), log))} = h",
             f"    if t >= {times}[-1]:",
             f"        {times}.append(t); origins{number}.append(o)",
             *[f"        {line}" for line in self._append(number, log)],
             f"        {stop} = len({times})",
             "    else:",
             f"        {stop} = insert(h, t, o, {self._inserted(log)})",
-            f"        {', '.join(self._names(number, log))} = h",
+            f"        {', '.join(self._names(str(number), log))} = h",
         ]
         if log.where is None:
             body += append
         else:
             body += [f"m{number} = {log.where.source}", f"if m{number}:", *indent(append), "else:"]
-            body += indent(self._look(number, log))
-        spans = {feature: _span(self._step, feature) for feature in features}
-        for span in sorted(set(spans.values()), key=lambda span: (span.window, span.delay, span.session)):
-            body += self._slice(number, span, [feature for feature in features if spans[feature] == span])
-        forget = f"if {times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"
-        body += [forget.replace("if ", f"if m{number} and ", 1) if log.where else forget]
-        if not missing:
-            return body
-        unknown = [f"v_{feature.name} = None" for feature in features]
-        unknown += [
-            f"origins{number} = (); {self._start(span)} = {self._stop(log, span.delay)} = 0" for span in evident
-        ]
-        return [f"if {' or '.join(missing)}:", *indent(unknown), "else:", *indent(body)]
+            body += indent(self._read(str(number), log))
+        body += self._slices(features)
+        is_part = f"m{number} and " if log.where else ""
+        body += [f"if {is_part}{times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"]
+        return self._unless_missing((*log.key, *log.of), features, evident, body)
 
-    def _look(self, number: int, log: Log) -> list[str]:
-        """What an event does that `where` keeps out: it sees the history, and is no part of it."""
-        names = self._names(number, log)
+    def _read(self, tag: str, log: Log) -> list[str]:
+        """Name the history `h`, which the event is no part of, up to the event's time."""
+        names = self._names(tag, log)
         none = ["()", "()", *("(0,)" if column is Column.TOTAL else "()" for _, column in log.columns)]
         return [
             f"if h is None: {', '.join(names)} = {', '.join(none)}",
             f"else: {', '.join(names)} = h",
-            f"j{number} = bisect_right(times{number}, t)",
+            f"j{tag} = bisect_right(times{tag}, t)",
         ]
 
-    def _slice(self, number: int, span: Span, features: list[Feature]) -> list[str]:
+    def _slice(self, span: Span, features: list[Feature]) -> list[str]:
         """One window, and the features that read it."""
         log, window, delay = span.log, span.window, span.delay
-        times, start, stop = f"times{number}", self._start(span), self._stop(log, delay)
-        lines = [f"{stop} = bisect_right({times}, t - {delay}, 0, j{number})"] if delay else []
+        tag = self._tag(log, span.key)
+        times, start, stop = f"times{tag}", self._start(span), self._stop(span)
+        lines = [f"{stop} = bisect_right({times}, t - {delay}, 0, j{tag})"] if delay else []
         lines += [
             f"s = t - {window + delay}",
             f"{start} = bisect_right({times}, s if s > keep else keep, 0, {stop})",
         ]
-        if not delay:  # a late event that the log will not keep sees itself
-            lines += [f"if {start} == {stop}{f' and m{number}' if log.where else ''}: {start} = {stop} - 1"]
+        if not delay and not span.key:  # a late event that the log will not keep sees itself
+            lines += [f"if {start} == {stop}{f' and m{tag}' if log.where else ''}: {start} = {stop} - 1"]
         if span.session:
             lines += [f"{start} = session_start({times}, {start}, {stop}, t - {delay}, {span.session})"]
         for feature in features:
             kind = feature.of[0].kind if feature.of else None
-            source = feature.aggregate.source(self._window(number, feature, log), kind)
-            if (log.where or delay) and not feature.aggregate.of_none:
+            source = feature.aggregate.source(self._window(tag, feature, span), kind)
+            if feature.may_be_empty and not feature.aggregate.of_none:
                 source = f"({source} if {stop} > {start} else None)"
             lines += [f"v_{feature.name} = {source}"]
         return lines
 
-    def _window(self, number: int, feature: Feature, log: Log) -> Window:
-        names = {(of, column): f"c{number}_{index}" for index, (of, column) in enumerate(log.columns)}
+    def _window(self, tag: str, feature: Feature, span: Span) -> Window:
+        names = {(of, column): f"c{tag}_{index}" for index, (of, column) in enumerate(span.log.columns)}
         first, other = (*feature.of, None, None)[:2]
-        stop = self._stop(log, feature.delay)
+        stop = self._stop(span)
         past = f"{stop} - 1"
-        if feature.delay:
+        if span.delay or span.key:
             past = stop
-        elif log.where:
-            past = f"({stop} - 1 if m{number} else {stop})"
+        elif span.log.where:
+            past = f"({stop} - 1 if m{tag} else {stop})"
         return Window(
-            self._start(_span(self._step, feature)),
+            self._start(span),
             stop,
-            f"times{number}",
+            f"times{tag}",
             names.get((first, Column.VALUE), "") if first else "",
             names.get((first, Column.TOTAL), "") if first else "",
             past,
@@ -512,15 +582,15 @@ class StepProgram:
         )
 
     @staticmethod
-    def _names(number: int, log: Log) -> list[str]:
-        return [f"times{number}", f"origins{number}", *(f"c{number}_{index}" for index in range(len(log.columns)))]
+    def _names(tag: str, log: Log) -> list[str]:
+        return [f"times{tag}", f"origins{tag}", *(f"c{tag}_{index}" for index in range(len(log.columns)))]
 
     def _fresh(self, number: int, log: Log) -> list[str]:
         firsts = ["[t]", "[o]"]
         firsts += [
-            f"[e.f_{of.name}]" if column is Column.VALUE else f"[0, e.f_{of.name}]" for of, column in log.columns
+            f"[e.f_{of.name}]" if column is Column.VALUE else f"[0, +e.f_{of.name}]" for of, column in log.columns
         ]
-        return [f"({name} := {first})" for name, first in zip(self._names(number, log), firsts, strict=True)]
+        return [f"({name} := {first})" for name, first in zip(self._names(str(number), log), firsts, strict=True)]
 
     @staticmethod
     def _append(number: int, log: Log) -> list[str]:
@@ -534,6 +604,11 @@ class StepProgram:
     def _inserted(log: Log) -> str:
         pairs = [f"({column is Column.TOTAL}, e.f_{of.name}), " for of, column in log.columns]
         return f"({''.join(pairs)})"
+
+
+def _joined_key(parts: tuple[Field, ...]) -> list[str]:
+    nul = " or ".join(f"'\\0' in e.f_{part.name}" for part in parts[:-1] if part.kind is Kind.STR)
+    return [f"k = {_key(parts)}", *([f"if {nul}: k = unambiguous({_parts(parts)})"] if nul else [])]
 
 
 def _optional(fields: tuple[Field, ...]) -> tuple[Field, ...]:

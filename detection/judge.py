@@ -76,16 +76,16 @@ class Judge:
             for item, place in computed.items()
         )
         self._evidence = {
-            feature.name: computed[plan.span_of(feature)]
+            feature.name: (computed[span], span.log.event.topic)
             for feature in event.features
-            if plan.span_of(feature) in computed
+            if (span := plan.span_of(feature)) in computed
         }
         self._described = [
             (
                 rule,
                 self.counts.rules[rule.name],
                 self._description(rule),
-                [(name, self._evidence[name]) for name in rule.reads if name in self._evidence],
+                [(name, *self._evidence[name]) for name in rule.reads if name in self._evidence],
             )
             for rule in event.rules
         ]
@@ -179,11 +179,11 @@ class Judge:
                     allowed = True
                 elif decision != "block":
                     decision = rule.outcome
-            for name, place in windows:
+            for name, place, counted in windows:
                 if name not in evidence:
                     origins, start, stop = e.features[place : place + 3]
                     newest = origins[start if stop - start <= EVIDENCE else stop - EVIDENCE : stop]
-                    evidence[name] = {"total": stop - start, "newest": [origin(item, topic) for item in newest]}
+                    evidence[name] = {"total": stop - start, "newest": [origin(item, counted) for item in newest]}
         if allowed and decision == "review":
             decision = "accept"
         score = min(score, HIGHEST_SCORE)

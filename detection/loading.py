@@ -458,25 +458,29 @@ class _Loader:
                 self._unknown(owner, ("feature", name, "on"), f"feature {name}: no event", table.on, fields)
             known = fields.get(table.on, {})
             self._key(owner, name, table, known)
+            over = self._over(owner, name, table, fields)
+            counted = fields.get(over or table.on, {})
             if name in known:
                 self._at(
                     owner, ("feature", name), f"feature {name}: event {table.on} has a field of that name", key=True
                 )
-            of = self._of(owner, name, table, aggregate, known) if aggregate and known else ()
+            of = self._of(owner, name, table, aggregate, counted) if aggregate and counted else ()
             delay = self._delay(owner, name, table)
             session = self._session(owner, name, table, window)
             where = self._where(owner, name, table, scopes, constants)
             if (
                 len(self.problems) > before
                 or aggregate is None
-                or not self.broken.isdisjoint((name, *table.key, *table.fields))
+                or not self.broken.isdisjoint((name, *table.key, *(table.over_key or ()), *table.fields))
             ):
                 self.broken.add(name)
                 continue
             key = [known[part] for part in table.key]
+            counted_key = table.over_key or table.key
             kind = of[0].kind if of else None
-            optional = aggregate.optional or any(part.optional for part in (*key, *of))
-            optional |= (where is not None or delay > 0) and not aggregate.of_none
+            seen = key if over else [*key, *of]  # of what it only looks at, it sees what has the field
+            optional = aggregate.optional or any(part.optional for part in seen)
+            optional |= (where is not None or delay > 0 or bool(over)) and not aggregate.of_none
             features.append(
                 Feature(
                     name=name,
@@ -490,10 +494,12 @@ class _Loader:
                     delay=delay,
                     session=session,
                     where=where,
+                    over=over,
+                    over_key=tuple(counted[part] for part in table.over_key or table.key) if over else (),
                     constants=constants,
                 )
             )
-            if of and of[0].currency and of[0].currency not in table.key and aggregate.name == "sum":
+            if of and of[0].currency and of[0].currency not in counted_key and aggregate.name == "sum":
                 self._warn(
                     owner,
                     ("feature", name, "of"),
@@ -516,6 +522,32 @@ class _Loader:
             elif part in table.key[:index]:
                 self._at(owner, ("feature", name, "key", index), f"feature {name}: key names {part} twice")
 
+    def _over(self, owner: _File, name: str, table: FeatureTable, fields: Mapping[str, Mapping[str, Field]]) -> str:
+        """The event type that is only looked at; empty if the feature counts the events it is computed at."""
+        path = ("feature", name, "over_key" if table.over_key else "over")
+        if table.over is None and not table.over_key:
+            return ""
+        over = table.over or table.on
+        if over not in fields:
+            self._unknown(owner, ("feature", name, "over"), f"feature {name}: no event", over, fields)
+            return ""
+        theirs, ours = fields[over], fields.get(table.on, {})
+        names = table.over_key or table.key
+        if (over, names) == (table.on, table.key):
+            self._at(owner, path, f"feature {name}: over its own events by its own key: leave {path[-1]} away")
+        if len(names) != len(table.key):
+            expected = f"expected as many fields as in key ({len(table.key)})"
+            self._at(owner, path, f"feature {name}: over_key: {expected}, got {len(names)}")
+        for part, other in zip(table.key, names, strict=False):
+            if other not in theirs:
+                self._unknown(owner, path, f"feature {name}: event {over} has no field", other, theirs)
+            elif part in ours and ours[part].kind is not theirs[other].kind:
+                kinds = f"{part} is {ours[part].kind}, but {other} of event {over} is {theirs[other].kind}"
+                self._at(owner, path, f"feature {name}: {kinds}")
+        if table.fn in AGGREGATES and AGGREGATES[table.fn].pair:
+            self._at(owner, path, f"feature {name}: {table.fn} cannot look at other events")
+        return over
+
     def _where(
         self,
         owner: _File,
@@ -524,9 +556,10 @@ class _Loader:
         scopes: Mapping[str, Mapping[str, Symbol]],
         constants: Constants,
     ) -> Expression | None:
-        if table.where is None or table.on not in scopes:
+        counted = table.over or table.on
+        if table.where is None or counted not in scopes:
             return None
-        language = Language(scopes[table.on])
+        language = Language(scopes[counted])
         where = self._expression(
             owner,
             ("feature", name, "where"),

@@ -62,6 +62,8 @@ class Feature:
         delay: How far in the past the window ends, us.
         session: The longest silence inside the window, us; 0: any.
         where: What an event must fulfil to be counted.
+        over: The event type that is counted, if the one it is computed at only looks at those; empty: `on`.
+        over_key: The fields of that one which make the key.
         constants: The values that the source of `where` names.
     """
 
@@ -76,13 +78,30 @@ class Feature:
     delay: int = 0
     session: int = 0
     where: Expression | None = None
+    over: str = ""
+    over_key: tuple[Field, ...] = ()
     constants: Constants | None = None
+
+    @property
+    def counted(self) -> str:
+        """The event type that is counted."""
+        return self.over or self.on
+
+    @property
+    def counted_key(self) -> tuple[Field, ...]:
+        """The fields of the counted events that make the key."""
+        return self.over_key or self.key
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether the window may hold no event, not even the judged one."""
+        return bool(self.where or self.delay or self.over)
 
     @property
     def symbol(self) -> Symbol:
         """How expressions read it: a local variable of the generated judge."""
         least, most = self.aggregate.range(self.window + self.delay)
-        if self.aggregate.of_none and (self.where or self.delay):
+        if self.aggregate.of_none and self.may_be_empty:
             least = min(least, 0)
         return Symbol(self.kind, f"v_{self.name}", self.optional, (least, most))
 

@@ -64,6 +64,13 @@ class FeatureTable(Table):
         None, description="A condition over fields, a CEL expression: only events for which it is true are counted."
     )
 
+    over: Name | None = Field(
+        None, description="The event it counts, if not the one it is computed at, which only looks at those then."
+    )
+    over_key: list[Name] | None = Field(
+        None, min_length=1, description="The fields of the counted event that make the key, if they have other names."
+    )
+
     @property
     def fields(self) -> list[str]:
         """The names in `of`."""

@@ -1,6 +1,7 @@
 """A pack made ready to run: decoders, keyed steps and judges. The dataflow and the tests run the same ones."""
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, TypeAlias
 
 from detection.codec import Event, EventCodec
@@ -55,7 +56,7 @@ class Decoder:
         self._dead_letters = program.dead_letters
         # Without a key group of its own an event stays in order with its partition.
         self._partitioned = {
-            codec.event.topic for codec in program.codecs.values() if len(program.plan.steps_of(codec.event)) != 1
+            codec.event.topic for codec in program.codecs.values() if len(program.plan.visits(codec.event)) != 1
         }
 
     def decode(self, records: Iterable[Record]) -> list[Event | DeadLetter]:
@@ -98,23 +99,26 @@ class Engine:
         self.program = Program(pack)
         self._decoder = Decoder(self.program)
         self._states = [GroupState(step) for step in self.program.steps]
+        self._visits = [self.program.plan.visits(event) for event in self.program.pack.events]
 
     def enrich(self, records: Iterable[Record]) -> list[Event | DeadLetter]:
         """The events in the next records, each with its `features` (see `Plan.values`)."""
         items = self._decoder.decode(records)
-        joined: dict[int, list[Any]] = {}
-        for state, step in zip(self._states, self.program.plan.steps.values(), strict=True):
-            names = step.by_event
-            events: list[Any] = [
-                item
-                for item in items
-                if not isinstance(item, DeadLetter) and self.program.pack.events[item.kind].name in names
-            ]
-            for event, features in state.update(events):
-                joined.setdefault(id(event), []).extend(features)
+        visiting: list[tuple[list[Any], list[int]]] = [([], []) for _ in self._states]
+        for item in items:
+            if not isinstance(item, DeadLetter):
+                for visit in self._visits[item.kind]:
+                    events, roles = visiting[visit.step.number]
+                    events.append(item)
+                    roles.append(visit.role)
+        joined: dict[int, dict[int, tuple[Any, ...]]] = {}
+        for state, (events, roles) in zip(self._states, visiting, strict=True):
+            for event, place, features in state.update(events, roles):
+                joined.setdefault(id(event), {})[place] = features
         for item in items:
             if id(item) in joined:
-                item.features = tuple(joined[id(item)])  # type: ignore[union-attr]
+                _, found = zip(*sorted(joined[id(item)].items()), strict=True)
+                item.features = tuple(chain.from_iterable(found))  # type: ignore[union-attr]
         return items
 
     def evict(self) -> None:
@@ -135,8 +139,8 @@ class Engine:
         if isinstance(event, DeadLetter):
             return event
         joined: list[Any] = []
-        for step in self.program.plan.steps_of(self.program.pack.events[event.kind]):
-            for _, features in self._states[step.number].update([event]):
+        for visit in self._visits[event.kind]:
+            for _, _, features in self._states[visit.step.number].update([event], [visit.role]):
                 joined += features
         if joined:
             event.features = tuple(joined)

@@ -6,6 +6,7 @@ from detection.aggregates.count import Count
 from detection.aggregates.distinct import Distinct
 from detection.aggregates.entropy import Entropy
 from detection.aggregates.first_seen_age import FirstSeenAge
+from detection.aggregates.fraud_rate import FraudRate
 from detection.aggregates.gap import Gap
 from detection.aggregates.gap_stddev import GapStddev
 from detection.aggregates.max import Max
@@ -26,6 +27,7 @@ _ALL: tuple[Aggregate, ...] = (
     Distinct(),
     ModeShare(),
     Entropy(),
+    FraudRate(),
     SpeedKmh(),
     Previous(),
     FirstSeenAge(),

@@ -182,3 +182,21 @@ def test_columns_with_dots_are_inner_members(fraud, tmp_path: Path) -> None:
     fraud("features", "p.toml", "--input", "e.csv", "--output", "o.parquet")
 
     assert rows(tmp_path / "o.parquet", "user, n, total") == [("a", 2, 2), ("a", 3, 5)]
+
+
+def test_what_looks_at_events_that_are_not_read_is_left_out_and_told(fraud, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(
+        'event.pay = { topic = "pays", fields = { user = "str" }, time = "at" }\n'
+        'event.seen = { topic = "seens", fields = { user = "str" } }\n'
+        'feature.views = { on = "pay", key = ["user"], over = "seen", fn = "count", window = "1h" }\n'
+        'feature.pays = { on = "pay", key = ["user"], fn = "count", window = "1h" }\n'
+    )
+    (tmp_path / "e.csv").write_text("user,at\na,1000\n")
+
+    told = fraud("features", "p.toml", "--event", "pay", "--input", "e.csv", "--output", "o.parquet")
+
+    assert told.splitlines() == [
+        "1 events with 1 features: o.parquet",
+        "views looks at seen events, which were not read: left out",
+    ]
+    assert rows(tmp_path / "o.parquet", '* EXCLUDE ("at", _origin)') == [("a", 1)]

@@ -20,14 +20,14 @@ from detection.records import DeadLetter, Record, Verdict
 
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z, ms
 
-# `payment` is worked on by three keyed steps and joined, `login` by one of them alone, `ping` by none.
+# `payment` goes to four keyed steps, to one of them by two keys, and is joined; `login` goes to one of them alone, `ping` by none.
 WIDE = """
 lateness = "20s"
 
 [event.payment]
 topic = "payments"
 time = "at"
-fields = { user = "str", amount = "money", device = "str?", merchant = "str" }
+fields = { user = "str", amount = "money", device = "str?", merchant = "str", friend = "str?" }
 block_topic = "payments.block"
 review_topic = "payments.review"
 accept_topic = "payments.accept"
@@ -73,6 +73,21 @@ key = ["user", "merchant"]
 fn = "count"
 window = "45s"
 
+[feature.user_logins]
+on = "payment"
+key = ["user"]
+over = "login"
+fn = "count"
+window = "60s"
+
+[feature.received]
+on = "payment"
+key = ["user"]
+over_key = ["friend"]
+fn = "sum"
+of = "amount"
+window = "60s"
+
 [feature.logins]
 on = "login"
 key = ["user"]
@@ -107,6 +122,20 @@ reason = "{pair}"
 score = 10
 outcome = "review"
 mode = "shadow"
+
+[rule.busy]
+on = "payment"
+when = "user_logins >= 2"
+reason = "{user_logins} logins of {user}"
+score = 5
+outcome = "review"
+
+[rule.passing_on]
+on = "payment"
+when = "received > 300 && amount > 50"
+reason = "{user} received {received}"
+score = 30
+outcome = "review"
 
 [rule.many_logins]
 on = "login"
@@ -155,6 +184,7 @@ def traffic(number: int, seed: int = 1, partitions: int = 3) -> list[Record]:
                 "amount": chance.choice([1, 99.99, "250", 0.000001]),
                 "merchant": f"m{partition}-{chance.randrange(3)}",
                 "at": at,
+                "friend": f"u{partition}-{step % 6}",
                 **({"device": f"d{partition}-{chance.randrange(3)}"} if chance.random() < 0.7 else {}),
             },
             "logins": {"user": user, **({"at": at} if chance.random() < 0.8 else {})},

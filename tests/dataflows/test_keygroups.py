@@ -74,7 +74,7 @@ def test_a_batch_holds_all_events_of_its_group_in_their_order(program: Program) 
         places = [got.index(event) for event in batch]
         assert places == sorted(places)
     counted = Counter(id(event) for _, batch in batches for event in batch)
-    assert counted == {id(event): len(program.plan.steps_of(program.pack.events[event.kind])) for event in got}
+    assert counted == {id(event): len(program.plan.visits(program.pack.events[event.kind])) for event in got}
 
 
 def dead(program: Program, record: Record) -> bool:
@@ -91,12 +91,12 @@ def plain(event: Event) -> tuple[Any, ...]:
 
 
 def test_a_batch_is_the_same_in_another_process(program: Program) -> None:
-    sent = Batch(2)
+    sent = Batch(2, [1, 0])
     sent += events(program, [record for record in traffic(50) if not dead(program, record)])
 
     received = pickle.loads(pickle.dumps(sent))
 
-    assert received.step == 2
+    assert (received.step, received.roles) == (2, [1, 0])
     assert [plain(event) for event in received.unpack(program.types)] == [plain(event) for event in sent]
 
 
@@ -172,12 +172,14 @@ def test_the_join_waits_for_every_step_and_for_every_earlier_event(program: Prog
     first, second, third = events(program, [payment(n, at=n, offset=n) for n in range(3)])
     join = Join(program)
 
-    assert join.on_batch([Parts(parts_of(second, 2, 0, 1))]) == ([], False)
-    assert join.on_batch([Parts(parts_of(first, 1, 2))]) == ([], False)
+    ways = len(program.plan.visits(program.pack.events[first.kind]))
+    assert join.on_batch([Parts(parts_of(second, 2, 0, 1, *range(3, ways)))]) == ([], False)
+    assert join.on_batch([Parts(parts_of(first, *range(1, ways)))]) == ([], False)
     with pytest.raises(StateError, match="join: 2 events are still waiting"):
         join.snapshot()
     assert join.on_batch([Parts(parts_of(third, 0)), Parts(parts_of(first, 0))]) == ([[first, second]], False)
-    assert join.on_batch([Parts(parts_of(third, 2)), Parts(parts_of(third, 1))]) == ([[third]], False)
+    rest = [Parts(parts_of(third, place)) for place in reversed(range(1, ways))]
+    assert join.on_batch(rest) == ([[third]], False)
 
-    assert [event.features for event in (first, second, third)] == [(0, 1, 2)] * 3
+    assert [event.features for event in (first, second, third)] == [tuple(range(ways))] * 3
     assert join.snapshot() is None

@@ -185,3 +185,53 @@ def test_an_event_that_comes_often_fires_at_the_last_and_at_none_before(
     found = problems(text)
     assert len(found) == bool(expected)
     assert expected in "".join(found)
+
+
+OTHER = """
+[event.seen]
+topic = "seens"
+fields = { user = "str" }
+
+[feature.seen_10s]
+on = "pay"
+key = ["user"]
+over = "seen"
+fn = "count"
+window = "10s"
+
+[rule.unseen]
+on = "pay"
+when = "seen_10s == 0"
+reason = ""
+score = 1
+outcome = "review"
+"""
+
+
+def test_events_of_other_types_may_be_given() -> None:
+    tests = """
+[[rule.unseen.test]]
+given = [
+  { user = "a", amount = 1 },
+  { "#" = "seen", user = "a" },
+  { "#" = "pay", user = "a", amount = 1 },
+  { user = "b", amount = 1 },
+  { "@" = "10s", user = "a", amount = 1 },
+]
+fires = [true, false, false, true, true]
+"""
+    assert problems(OTHER + tests) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ('{ "#" = "sean", user = "a" }', '"#": expected one of pay, seen, got sean'),
+        ('{ "#" = 1, user = "a" }', '"#": expected one of pay, seen, got 1'),
+        ('{ "#" = "seen", user = "a" }', "expected pay events where the rule fires, got seen"),
+    ],
+)
+def test_what_is_given_of_other_types_must_be_one_that_does_not_fire(given: str, told: str) -> None:
+    (problem,) = problems(f"{OTHER}[[rule.unseen.test]]\ngiven = [{given}]\nfires = [true]\n")
+
+    assert problem.endswith(f"rule unseen: test 1: event 1: {told}")

@@ -28,7 +28,7 @@ EVENT = """
 [event.pay]
 topic = "pays"
 time = "at"
-fields = { user = "str", shop = "str?", n = "int", x = "float", m = "money", tag = "str?", flag = "bool", lat = "float?", lon = "float?" }
+fields = { user = "str", shop = "str?", n = "int", x = "float", m = "money", tag = "str?", flag = "bool", lat = "float?", lon = "float?", friend = "str?" }
 """
 Key = tuple[str, ...]
 
@@ -43,7 +43,7 @@ WHERE: dict[str, Callable[["Pay"], bool]] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """A feature as the naive recomputation sees it."""
+    """A feature as the naive recomputation sees it; with `by` an event looks with these fields, and is not counted."""
 
     name: str
     key: Key
@@ -53,6 +53,7 @@ class Spec:
     delay: int = 0
     where: str = ""
     session: int = 0
+    by: Key = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -69,11 +70,12 @@ class Spec:
     def toml(self) -> str:
         of = f"of = {json.dumps(self.of)}\n" if self.of else ""
         return (
-            f'[feature.{self.name}]\non = "pay"\nkey = {json.dumps(self.key)}\nfn = "{self.fn}"\n{of}'
+            f'[feature.{self.name}]\non = "pay"\nkey = {json.dumps(self.by or self.key)}\nfn = "{self.fn}"\n{of}'
             f'window = "{self.seconds}s"\n'
             + (f'delay = "{self.delay}s"\n' if self.delay else "")
             + (f'session = "{self.session}s"\n' if self.session else "")
             + (f"where = '{self.where}'\n" if self.where else "")
+            + (f"over_key = {json.dumps(self.key)}\n" if self.by else "")
         )
 
 
@@ -124,6 +126,17 @@ SPECS = [
     Spec("gap_before", ("shop",), "gap", None, 3, delay=2),
     Spec("sum_red_before", ("user",), "sum", "n", 5, delay=1, where=RED),
     Spec("sum_long_before", ("shop",), "sum", "x", 5, delay=6),
+    Spec("received", ("friend",), "sum", "n", 5, by=("user",)),
+    Spec("givers", ("friend", "shop"), "distinct", "tag", 6, by=("user", "shop")),
+    Spec("last_received", ("friend",), "previous", "n", 4, by=("user",)),
+    Spec("since_received", ("friend",), "gap", None, 4, by=("user",), where="flag"),
+    Spec("received_before", ("friend",), "avg", "m", 4, by=("user",), delay=1),
+    Spec("visit_received", ("friend",), "count", None, 7, by=("user",), session=2),
+    Spec("share", ("user",), "fraud_rate", "flag", 6),
+    Spec("share_before", ("friend",), "fraud_rate", "flag", 6, by=("user",), where=RED),
+    Spec("by_friend", ("user",), "max", "n", 5, by=("friend",)),
+    Spec("by_friend_there", ("user", "shop"), "first_seen_age", None, 5, by=("friend", "shop")),
+    Spec("own_as_friend", ("user", "shop"), "count", None, 5, by=("user", "friend")),
 ]
 
 
@@ -163,13 +176,16 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
         values, evidence = {}, {}
         for spec in specs:
             needed = (*spec.key, *spec.fields)
+            own = spec.by or (*spec.key, *spec.fields)
             keep = watermark - (longest[spec.log] + LATENESS) * SECOND
             window = sorted(
                 (
                     (other["at"], at)
-                    for at, other in enumerate(pays[: number + 1])
+                    for at, other in enumerate(pays[: number + (not spec.by)])
                     if all(other.get(name) is not None for name in needed)
-                    and all(other[name] == pay[name] for name in spec.key)
+                    and all(
+                        other[name] == pay.get(mine) for name, mine in zip(spec.key, spec.by or spec.key, strict=True)
+                    )
                     and spec.counts(other)
                     and max(pay["at"] - (spec.seconds + spec.delay) * SECOND, keep)
                     < other["at"]
@@ -184,13 +200,13 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
                     near.insert(0, (at, number_of))
                     moment = at
                 window = near
-            counted = spec.counts(pay) and not spec.delay
+            counted = spec.counts(pay) and not spec.delay and not spec.by
             if counted:
                 window = window or [(pay["at"], number)]
-            if any(pay.get(name) is None for name in needed):
+            if any(pay.get(name) is None for name in own):
                 window = []
             values[spec.name] = value_of(spec, [pays[at] for _, at in window], pay, counted=counted)
-            if any(pay.get(name) is None for name in needed):
+            if any(pay.get(name) is None for name in own):
                 values[spec.name] = None
             origins = [f"pays/{pays[at]['partition']}/{at}" for _, at in window]
             evidence[spec.name] = {"total": len(window), "newest": origins[-20:]}
@@ -222,6 +238,8 @@ def value_of(  # noqa: C901, PLR0911, PLR0912  (one for each aggregate)
             return (pay["at"] - window[0]["at"]) / SECOND if window else None
         case "mode_share":
             return max(map(values.count, values)) / len(values) if values else None
+        case "fraud_rate":
+            return sum(values) / len(values) if values else None
         case "entropy":
             shares = [values.count(value) / len(values) for value in set(values)]
             return -sum(share * log2(share) for share in shares) if values else None
@@ -257,7 +275,9 @@ def assert_same(specs: Sequence[Spec], verdicts: Sequence[Verdict | DeadLetter],
             value = values[spec.name]
             if spec.of == "m" and value is not None:
                 got[spec.name] = round(Decimal(str(got[spec.name])).scaleb(6))
-            near = value is not None and (spec.of == "x" or spec.fn in {"avg", "stddev", "entropy", "speed_kmh"})
+            near = value is not None and (
+                spec.of == "x" or spec.fn in {"avg", "stddev", "entropy", "fraud_rate", "speed_kmh"}
+            )
             same = isclose(got[spec.name], value, rel_tol=1e-9, abs_tol=1e-9) if near else got[spec.name] == value
             assert same, (spec.name, got[spec.name], value)
 
@@ -275,6 +295,7 @@ pay_fields = {
     "flag": st.booleans(),
     "lat": st.sampled_from([None, 0.0, 52.5, -33.9, 90.5]),
     "lon": st.sampled_from([None, 0.0, 13.4, 151.2, -180.0]),
+    "friend": st.sampled_from([None, "a", "b", "s"]),
     "partition": st.integers(0, 2),
 }
 
@@ -329,13 +350,17 @@ def batched(
     bounds = [0, *sorted(cut % (len(records) + 1) for cut in cuts), len(records)]
     for number, (start, stop) in enumerate(pairwise(bounds)):
         events = decoder.decode(records[start:stop])
-        computed: dict[int, tuple[Any, ...]] = {}
-        for state in states:
-            for event, features in state.update(events):  # type: ignore[arg-type]
-                computed[id(event)] = (*computed.get(id(event), ()), *features)
+        computed: dict[int, dict[int, tuple[Any, ...]]] = {}
+        visits = [visit for event in pack.events for visit in program.plan.visits(event)]
+        for number_of, state in enumerate(states):
+            here = [visit for visit in visits if visit.step.number == number_of]
+            coming = [(event, visit.role) for event in events for visit in here]
+            for event, place, features in state.update(*zip(*coming, strict=True)) if coming else ():
+                computed.setdefault(id(event), {})[place] = features
         for event in events:
             assert not isinstance(event, DeadLetter)
-            event.features = computed.get(id(event), event.features)
+            if found := computed.get(id(event)):
+                event.features = tuple(value for place in sorted(found) for value in found[place])
             verdicts.append(program.judges[event.kind].judge(event))
         if snapshots and snapshots[number % len(snapshots)]:
             states = [
@@ -348,7 +373,7 @@ def batched(
     return verdicts
 
 
-SINGLE_STEP = pack_of([spec for spec in SPECS if spec.key[0] == "user"])
+SINGLE_STEP = pack_of([spec for spec in SPECS if spec.key[0] == "user" and not spec.by])
 
 
 @quick
@@ -384,7 +409,17 @@ def test_an_engine_goes_on_from_its_snapshot_as_if_nothing_had_happened(pays: li
 
 # --- the edges of a window ---------------------------------------------------------------------------------------
 
-PLAIN: Pay = {"user": "a", "shop": "s", "n": 1, "x": 0.5, "m": 1, "tag": "red", "flag": True, "partition": 0}
+PLAIN: Pay = {
+    "user": "a",
+    "shop": "s",
+    "n": 1,
+    "x": 0.5,
+    "m": 1,
+    "tag": "red",
+    "flag": True,
+    "friend": "b",
+    "partition": 0,
+}
 START = 1_000_000 * SECOND
 
 
@@ -485,7 +520,7 @@ def state_of(pack: Pack, pays: Iterable[Pay]) -> tuple[Program, GroupState]:
     """The state of the first step after these events."""
     program = Program(pack)
     state = GroupState(program.steps[0])
-    state.update(Decoder(program).decode(records_of(pays)))  # type: ignore[arg-type]
+    state.update(Decoder(program).decode(records_of(pays)), [])  # type: ignore[arg-type]
     return program, state
 
 
@@ -498,7 +533,7 @@ def test_expired_keys_leave_memory_and_snapshot() -> None:
     decoder = Decoder(program)
     last = record(pays_at(12)[0] | {"lat": 0.0, "lon": 0.0}, 1000)
     (event,) = decoder.decode([last])
-    state.update([event])  # type: ignore[list-item]
+    state.update([event], [])  # type: ignore[list-item]
     state.evict()
 
     assert set(state.sizes().values()) == {1}
@@ -555,7 +590,7 @@ def continued(before: Pack, after: Pack, first: Iterable[Pay], then: Iterable[Pa
     restored = GroupState.restore(program.steps[0], state.snapshot())
     decoder = Decoder(program, {"pays": {0: max(pay["at"] for pay in pays)}})
     events = decoder.decode(records_of([*pays, *rest])[len(pays) :])
-    restored.update(events)  # type: ignore[arg-type]
+    restored.update(events, [])  # type: ignore[arg-type]
     again = GroupState.restore(program.steps[0], restored.snapshot())
     assert again.snapshot() == restored.snapshot()
     return [told(program.judges[event.kind].judge(event))[0] for event in events]  # type: ignore[union-attr]

@@ -181,7 +181,7 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
             'fn = "quux"',
             (
                 "9:6: feature pays_10s: no aggregate 'quux' (there are count, sum, avg, min, max, stddev, distinct, "
-                "mode_share, entropy, speed_kmh, previous, first_seen_age, gap, gap_stddev)"
+                "mode_share, entropy, fraud_rate, speed_kmh, previous, first_seen_age, gap, gap_stddev)"
             ),
         ),
         (
@@ -346,6 +346,46 @@ def test_members_are_read_once_and_paths_are_dotted_names(fields: str, time: str
 )  # fmt: skip
 def test_a_mistake_in_a_list_is_told_with_its_place(text: str, expected: str) -> None:
     assert problems(f"{text}\n{GOOD}") == [f"a.toml:{expected}"]
+
+
+LOOKS = """\
+[event.a]
+topic = "a"
+fields = { user = "str", n = "int", lat = "float", lon = "float" }
+[event.b]
+topic = "b"
+fields = { user = "str", name = "str", m = "int", flag = "bool" }
+[feature.f]
+on = "a"
+key = ["user"]
+fn = "count"
+window = "1h"
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('over = "c"', "12:8: feature f: no event 'c'"),
+        ('over = "a"', "12:8: feature f: over its own events by its own key: leave over away"),
+        ('over_key = ["user"]', "12:12: feature f: over its own events by its own key: leave over_key away"),
+        ('over = "b"\nover_key = ["nam"]', "13:12: feature f: event b has no field 'nam'"),
+        ('over = "b"\nover_key = ["m"]', "13:12: feature f: user is str, but m of event b is int"),
+        ('over = "b"\nover_key = ["user", "name"]', "13:12: feature f: over_key: expected as many fields as in key (1), got 2"),
+        ('over = "b"\nof = "n"', "13:6: feature f: count takes no field, got of = 'n'"),
+        ('over = "b"\nwhere = "n > 1"', '13:10: feature f: where: unknown name "n"'),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_what_a_feature_looks_at_is_told_with_its_place(more: str, expected: str) -> None:
+    (told,) = problems(f"{LOOKS}{more}\n")
+
+    assert told.startswith(f"a.toml:{expected}")
+
+
+def test_speeds_cannot_be_looked_at() -> None:
+    text = LOOKS.replace('"count"', '"speed_kmh"') + 'over_key = ["n"]\nof = ["lat", "lon"]\n'
+
+    assert "a.toml:12:12: feature f: speed_kmh cannot look at other events" in problems(text)
 
 
 def test_an_allowing_rule_adds_no_score() -> None:
