@@ -137,11 +137,13 @@ class _Table:
 
     def __init__(self, event: EventType) -> None:
         self.event = event
-        self._fields = [(item.name, f"f_{item.name}", _CONVERT.get(item.kind)) for item in event.members]
+        self._fields = [
+            (item.name, f"f_{item.name}", _CONVERT.get(item.kind)) for item in (*event.members, *event.derived)
+        ]
         features = [item for item in event.features if item.counted == event.name]  # others are not read
         self._features = [(item.name, _CONVERT.get(item.kind)) for item in features]
         self.columns = {ORIGIN: "VARCHAR"}
-        items: list[Field | Feature] = [*event.members, *features]
+        items: list[Field | Feature] = [*event.members, *event.derived, *features]
         for item in items:
             if item.name in self.columns:
                 msg = f"{item.name}: expected a field of another name, the column is for the record's address"

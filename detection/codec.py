@@ -10,11 +10,12 @@ occurs twice.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -22,7 +23,7 @@ import msgspec
 from detection.errors import UndecodableError
 from detection.generated import define, indent
 from detection.kinds import EPOCH, LARGEST, MICROS, Kind
-from detection.pack import VERDICT_MEMBERS, EventType, Field
+from detection.pack import VERDICT_MEMBERS, Entry, EventType, Field
 from detection.records import Record
 
 FAR_FUTURE: Final = 3600 * MICROS
@@ -184,8 +185,12 @@ class EventCodec:
         decode: From a record to an event; raises UndecodableError.
     """
 
-    def __init__(self, event: EventType, index: int) -> None:
+    def __init__(
+        self, event: EventType, index: int, lists: Mapping[str, Mapping[Any, Entry]] = MappingProxyType({})
+    ) -> None:
+        """Generate the decoder of an event type; these lists are those that derived fields look something up in."""
         self.event = event
+        self._lists = lists
         self.index = index
         self._added = (*VERDICT_MEMBERS, *event.added)
         declared = sorted(event.members, key=lambda field: field.optional)
@@ -194,6 +199,7 @@ class EventCodec:
         self._quoted = self._tree.quoted()
         self._quoted_added = [b'"%b"' % name.encode() for name in self._added]
         inner = [(f"f_{field.name}", Any, None) for field in declared if len(field.member) > 1]
+        inner += [(f"f_{field.name}", Any, None) for field in event.derived]
         # No name that a pack can declare: JSON sets neither these nor what is taken out of inner objects.
         rename = {name: f"#{name}" for name, _, _ in [*inner, *SYSTEM]} | self._tree.names
         self.type: type[Any] = msgspec.defstruct(
@@ -204,7 +210,14 @@ class EventCodec:
             namespace={"kind": index},
         )
         self.columns: Final = tuple(self.type.__struct_fields__)
+        self._derive: Callable[[Event], None] = self._derived()
         self.decode: Callable[[Record], Event] = self._fast()
+
+    def _derived(self) -> Callable[[Event], None]:
+        """Generate the function that computes the derived fields of an event."""
+        lines = [f"e.f_{field.name} = {field.derived.source}" for field in self.event.derived if field.derived]
+        scope = {**self.event.derivation.values, **{f"L_{name}": entries for name, entries in self._lists.items()}}
+        return define("derive", ["def derive(e):", *indent(lines or ["pass"])], scope)
 
     # --- the fast path -----------------------------------------------------------------------------------------
 
@@ -234,9 +247,11 @@ class EventCodec:
             "e.key = r.key",
             "e.partition = r.partition",
             "e.offset = r.offset",
+            *(["derive(e)"] if self.event.derived else []),
             "return e",
         ]
         scope = {
+            "derive": self._derive,
             "parse": msgspec.json.Decoder(self.type).decode,
             "exact": self.exact,
             "plain": self._plain,
@@ -335,6 +350,7 @@ class EventCodec:
         event.offset = record.offset
         event.time = time
         event.clash = any(name in members for name in self._added)
+        self._derive(event)
         return event
 
     def _members(self, raw: bytes | None) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Judge:
             else:
                 lines += [f"if {rule.condition.source}: hits.append({number})"]
         remarks = ["hits", "raw[-1] != 125", "e.clash", "e.time < e.watermark - LATENESS"]
-        if not any(not item.optional for item in event.fields) and (event.time is None or event.time_optional):
+        if all(item.optional for item in event.members):
             remarks += ["b'\"' not in raw"]  # {}: nothing to put a comma behind
         lines += [f"if {' or '.join(remarks)}: return full(e, hits, added)"]
         extra = ", extra" if event.added else ""

@@ -6,6 +6,8 @@ them, and who is on one at an event's time is told by that event time, never by 
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -16,10 +18,13 @@ from detection.kinds import LARGEST, Kind
 from detection.pack import Entry, MemberList, Pack
 
 Entries: TypeAlias = dict[Any, Entry]
-"""The members of one list; changed in place, for the generated judges hold it."""
+"""The members of one list; changed in place, for the generated functions hold it."""
 
 ALWAYS: Final = (-LARGEST - 1, LARGEST + 1)
 COLUMNS: Final = ("member", "since", "until", "value")
+_REMEMBERED: Final = 65_536
+"""Addresses whose entry is kept: most events come from few."""
+
 _INTEGERS: Final = 19
 """Digits of the largest whole number of 64 bits."""
 
@@ -34,7 +39,7 @@ class Lists:
 
     def __init__(self, pack: Pack) -> None:
         self._lists = {item.name: item for item in pack.lists}
-        self.entries: dict[str, Entries] = {item.name: dict(item.entries) for item in pack.lists}
+        self.entries: dict[str, Entries] = {item.name: _copied(item.entries) for item in pack.lists}
         self.refused = dict.fromkeys(self.entries, 0)
 
     def replace(self, name: str, members: Iterable[Any] | Mapping[Any, Any]) -> None:
@@ -43,6 +48,9 @@ class Lists:
         Raises:
             ValueError: They are not of the list's kinds.
         """
+        if not isinstance(self.entries[name], dict):
+            msg = "is a database of addresses, which a test cannot change"
+            raise ValueError(msg)  # noqa: TRY004  (one kind of error for all that is wrong with it)
         found = dict(entries_of(self._lists[name], members))
         self.entries[name].clear()
         self.entries[name].update(found)
@@ -125,6 +133,59 @@ def read_file(item: MemberList, path: Path) -> dict[Any, Entry]:
             msg = f"{number}: {error}"
             raise ValueError(msg) from None
     return entries
+
+
+def _copied(entries: Any) -> Entries:
+    copied: Entries = dict(entries) if isinstance(entries, dict) else entries
+    return copied
+
+
+class AddressTable:
+    """An .mmdb database as the entries of a list.
+
+    Attributes:
+        digest: SHA-256 of the file.
+    """
+
+    def __init__(self, file: Path, path: tuple[str, ...], kind: Kind) -> None:
+        """Open a database.
+
+        Args:
+            file: The database.
+            path: Where the value stands in the record of an address.
+            kind: The kind of the value; what is of another one is not there.
+
+        Raises:
+            OSError: It cannot be read.
+            ValueError: It is no database, or maxminddb is not installed.
+        """
+        try:
+            import maxminddb  # noqa: PLC0415  (an extra)
+        except ImportError:
+            msg = "needs maxminddb: pip install 'fraud-streams[geo]'"
+            raise ValueError(msg) from None
+        with file.open("rb") as opened:
+            self.digest = file_digest(opened, "sha256").hexdigest()
+        try:
+            self._reader = maxminddb.open_database(file)
+        except maxminddb.InvalidDatabaseError:
+            msg = "expected an .mmdb database, got something else"
+            raise ValueError(msg) from None
+        self._path = path
+        self._kind = kind
+        self.get = lru_cache(_REMEMBERED)(self._look_up)
+
+    def _look_up(self, address: str) -> Entry | None:
+        try:
+            found: Any = self._reader.get(address)
+        except ValueError:  # no address, or one of IPv6 in a database of IPv4
+            return None
+        for name in self._path:
+            found = found.get(name) if isinstance(found, dict) else None
+        try:
+            return None if found is None else (*ALWAYS, _typed(self._kind, found, "value"))
+        except ValueError:
+            return None
 
 
 def _entry(item: MemberList, since: Any, until: Any, value: Any) -> Entry:

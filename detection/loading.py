@@ -18,8 +18,8 @@ from detection.aggregates import AGGREGATES, Aggregate
 from detection.errors import PackError, Problem
 from detection.expressions import Constants, Expression, ExpressionError, Language, ListSymbol, Symbol
 from detection.kinds import Kind, parse_duration
-from detection.lists import entries_of, read_file
-from detection.pack import VERDICT_MEMBERS, Entry, EventType, Feature, Field, MemberList, Pack, Reason, Rule
+from detection.lists import AddressTable, entries_of, read_file
+from detection.pack import VERDICT_MEMBERS, Addresses, Entry, EventType, Feature, Field, MemberList, Pack, Reason, Rule
 from detection.packfile import EventTable, FeatureTable, ListTable, PackTable, RuleTable, Table
 from detection.positions import Positions
 from detection.settings import DEFAULT_TOPICS
@@ -228,7 +228,8 @@ class _Loader:
         added = {name: list(event["add"]) for name, event in merged["event"].items()}
         lists = {name: item for table in tables for name, item in table["list"].items()}
         for name, item in lists.items():
-            item["entries"] = sorted(self.lists[name].entries.items())
+            entries = self.lists[name].entries
+            item["entries"] = sorted(entries.items()) if isinstance(entries, Mapping) else entries.digest
         known = {"list": lists} if lists else {}
         return _digest({**merged, **known, "lateness": lateness, "order": [rules, added]})[:12]
 
@@ -239,6 +240,7 @@ class _Loader:
     ) -> tuple[EventType, ...]:
         topics: dict[str, str] = {}
         fields = {name: self._fields(owner, name, owner.table.event[name]) for name, owner in owners.items()}
+        derivations = {name: self._derive(owner, name, fields[name]) for name, owner in owners.items()}
         scopes = {
             name: {field.name: field.symbol for field in fields[name].values()}
             | self._time_symbol(owner.table.event[name])
@@ -258,7 +260,8 @@ class _Loader:
                 )
             topics[topic] = name
             time = self._time(owner, name, table, fields[name])
-            self._apart(owner, name, [*fields[name].values(), *([time] if time else [])])
+            members = [item for item in fields[name].values() if not item.derived]
+            self._apart(owner, name, [*members, *([time] if time else [])])
             mine = tuple(feature for feature in featured if feature.on == name)
             symbols = {field.name: field.symbol for field in fields[name].values()}
             symbols |= {feature.name: feature.symbol for feature in mine}
@@ -275,7 +278,13 @@ class _Loader:
                 EventType(
                     name=name,
                     topic=topic,
-                    fields=tuple(sorted(fields[name].values(), key=lambda item: item.optional)),
+                    fields=tuple(
+                        sorted(
+                            fields[name].values(),
+                            key=lambda item: (bool(item.derived), item.optional and not item.derived),
+                        )
+                    ),
+                    derivation=derivations[name],
                     time=time.name if time else None,
                     time_optional=time is not None and time.optional,
                     time_path=time.path if time else (),
@@ -339,6 +348,8 @@ class _Loader:
             if len(given) != 1:
                 got = " and ".join(given) or "none of them"
                 self._at(owner, ("list", name), f"list {name}: expected members, file or topic, got {got}", key=True)
+            if table.path is not None and not (table.file or "").endswith(".mmdb"):
+                self._at(owner, ("list", name, "path"), f"list {name}: path is for an .mmdb file")
             topic = None if table.topic is None else self._topic(owner, ("list", name, "topic"), table.topic)
             if topic is not None and topic in topics:
                 self._at(
@@ -352,7 +363,7 @@ class _Loader:
             lists[name] = replace(item, entries=self._entries(owner, item, table))
         return lists
 
-    def _entries(self, owner: _File, item: MemberList, table: ListTable) -> dict[Any, Entry]:
+    def _entries(self, owner: _File, item: MemberList, table: ListTable) -> Mapping[Any, Entry] | Addresses:
         key = "members" if table.file is None else "file"
         path = ("list", item.name, key)
         try:
@@ -360,16 +371,28 @@ class _Loader:
                 return dict(entries_of(item, table.members))
             if table.file is None:
                 return {}
-            if not table.file.endswith((".txt", ".csv")):
-                self._at(owner, path, f"list {item.name}: file: expected a .txt or .csv, got {table.file!r}")
+            file = Path(owner.name).parent / table.file
+            if file.suffix not in {".txt", ".csv", ".mmdb"}:
+                self._at(owner, path, f"list {item.name}: file: expected a .txt, .csv or .mmdb, got {table.file!r}")
                 return {}
-            return read_file(item, Path(owner.name).parent / table.file)
+            if file.suffix == ".mmdb":
+                return self._addresses(owner, item, table, file)
+            return read_file(item, file)
         except OSError as error:
             self._at(owner, path, f"list {item.name}: file {table.file}: cannot be read: {error.strerror}")
         except ValueError as error:
             where = f"{table.file}:" if table.file is not None else "members: "
             self._at(owner, path, f"list {item.name}: {where}{error}")
         return {}
+
+    def _addresses(
+        self, owner: _File, item: MemberList, table: ListTable, file: Path
+    ) -> Mapping[Any, Entry] | Addresses:
+        if table.path is None or item.value is None or item.kind is not Kind.STR:
+            expected = 'an .mmdb needs value and path, such as path = "country.iso_code", and members of kind str'
+            self._at(owner, ("list", item.name, "file"), f"list {item.name}: {expected}")
+            return {}
+        return AddressTable(file, tuple(table.path.split(".")), item.value)
 
     def _fields(self, owner: _File, event: str, table: EventTable) -> dict[str, Field]:
         fields: dict[str, Field] = {}
@@ -394,6 +417,28 @@ class _Loader:
             kind, optional = Kind(match[1].partition(":")[0]), match["optional"] is not None
             fields[name] = Field(name, kind, optional, currency, _path(match["path"]))
         return fields
+
+    def _derive(self, owner: _File, event: str, fields: dict[str, Field]) -> Constants:
+        """Add the derived fields to the others; each may read those before it."""
+        table = owner.table.event[event]
+        constants = Constants("d")
+        lasting = {name: item.symbol for name, item in self.lists.items() if item.topic is None}
+        for name, text in (table.derive or {}).items():
+            path = ("event", event, "derive", name)
+            if name in fields or name == _time_name(table):
+                self._at(owner, path, f"event {event}: derive: {name} is already a field", key=True)
+                continue
+            scope = {field.name: field.symbol for field in fields.values()} | self._time_symbol(table)
+            subject = f"event {event}: derive {name}"
+            expression = self._expression(
+                owner, path, subject, Language({**lasting, **scope}), text, constants=constants
+            )
+            if expression is None:
+                self.broken.add(name)
+                continue
+            self.read_names.update(expression.lists)
+            fields[name] = Field(name, expression.kind, expression.optional, derived=expression)
+        return constants
 
     def _time(self, owner: _File, event: str, table: EventTable, fields: Mapping[str, Field]) -> Field | None:
         if table.time is None:

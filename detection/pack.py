@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from detection.aggregates import Aggregate
 from detection.errors import Problem
@@ -27,6 +27,7 @@ class Field:
         optional: Whether it may be missing or null.
         currency: The field with the currency, for money that has one.
         path: Where its member is, from the outside in; absent: the one of its name, at the top.
+        derived: What it is computed by, if it is no member.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Field:
     optional: bool
     currency: str | None = None
     path: tuple[str, ...] = ()
+    derived: Expression | None = None
 
     @property
     def member(self) -> tuple[str, ...]:
@@ -106,6 +108,20 @@ class Feature:
         return Symbol(self.kind, f"v_{self.name}", self.optional, (least, most))
 
 
+class Addresses(Protocol):
+    """What a database says of IP addresses: looked up when asked for.
+
+    Attributes:
+        digest: Of the database.
+    """
+
+    digest: str
+
+    def get(self, address: Any, /) -> Entry | None:
+        """The entry of an address."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class MemberList:
     """A list that rules look members up in.
@@ -114,14 +130,14 @@ class MemberList:
         name: Its name in expressions.
         kind: The kind of its members, `str` or `int`.
         value: The kind of what it says of each; None: nothing.
-        entries: Its members when the pack is loaded.
+        entries: Its members when the pack is loaded; what only knows how to `get` is never changed.
         topic: The compacted topic that says who is on it; None: that does not change.
     """
 
     name: str
     kind: Kind
     value: Kind | None = None
-    entries: Mapping[Any, Entry] = field(default_factory=dict)
+    entries: "Mapping[Any, Entry] | Addresses" = field(default_factory=dict)
     topic: str | None = None
 
     @property
@@ -175,7 +191,7 @@ class EventType:
     Attributes:
         name: Its name in the pack.
         topic: The topic it is read from.
-        fields: The members the pack names, required ones first.
+        fields: The members the pack names, required ones first, and what is derived from them, in order.
         time: The member with the event time; None: the record's timestamp.
         time_optional: Whether that member may be missing.
         time_path: Where that member is, as a field's `path`.
@@ -186,6 +202,7 @@ class EventType:
         added: Members added to the verdict, in order.
         constants: The values that the expressions' sources name.
         symbols: What each name stands for.
+        derivation: The values that the sources of derived fields name.
     """
 
     name: str
@@ -201,13 +218,20 @@ class EventType:
     constants: Constants
     symbols: Mapping[str, Symbol]
     time_path: tuple[str, ...] = ()
+    derivation: Constants = field(default_factory=Constants)
+
+    @property
+    def derived(self) -> tuple[Field, ...]:
+        """The fields that are computed, in the order in which that is done."""
+        return tuple(field for field in self.fields if field.derived)
 
     @property
     def members(self) -> tuple[Field, ...]:
-        """The fields, and the member with the event time."""
+        """The fields that are members of the JSON, and the member with the event time."""
+        fields = tuple(field for field in self.fields if not field.derived)
         if self.time is None:
-            return self.fields
-        return (*self.fields, Field(self.time, Kind.TIME, self.time_optional, path=self.time_path))
+            return fields
+        return (*fields, Field(self.time, Kind.TIME, self.time_optional, path=self.time_path))
 
 
 @dataclass(frozen=True, slots=True)

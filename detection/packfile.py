@@ -33,6 +33,9 @@ class EventTable(Table):
         description="The member with the event time: ISO 8601 or epoch ms; `?` may be missing. "
         "Absent: the record's timestamp.",
     )
+    derive: dict[Name, str] | None = Field(
+        None, description="Fields computed from others, in order: name = expression."
+    )
     block_topic: str | None = Field(None, description="Where blocked events go; absent: FRAUD_TOPIC.")
     review_topic: str | None = Field(None, description="Where events to review go; absent: REVIEW_TOPIC.")
     accept_topic: str | None = Field(None, description="Where accepted events go; absent: LEGIT_TOPIC.")
@@ -96,9 +99,12 @@ class ListTable(Table):
         None, description='They themselves: `["a", "b"]`, or with values `{ "a" = 1, "b" = 2 }`.'
     )
     file: str | None = Field(
-        None, description="A file with them, seen from this one's folder, read at the start: `.txt` or `.csv`."
+        None, description="A file with them, seen from this one's folder, read at the start: `.txt`, `.csv` or `.mmdb`."
     )
     topic: str | None = Field(None, description="A compacted topic with them: the key is the member.")
+    path: str | None = Field(
+        None, description='Of an .mmdb file, where its value stands in an address\'s record: `"country.iso_code"`.'
+    )
 
 
 class CaseTable(Table):

@@ -31,13 +31,13 @@ class Program:
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
-        by_index = [EventCodec(event, index) for index, event in enumerate(pack.events)]
+        self.lists = Lists(pack)
+        by_index = [EventCodec(event, index, self.lists.entries) for index, event in enumerate(pack.events)]
         self.codecs = {codec.event.topic: codec for codec in by_index}
         self.types = [codec.type for codec in by_index]
         self.plan = Plan(pack)
         types = {codec.event.name: codec.type for codec in by_index}
         self.steps = [StepProgram(self.plan, step, types) for step in self.plan.steps.values()]
-        self.lists = Lists(pack)
         self.judges = [Judge(event, self.plan, self.lists.entries) for event in pack.events]
         self.dead_letters = dict.fromkeys(self.codecs, 0)
 

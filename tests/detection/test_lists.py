@@ -129,7 +129,7 @@ def test_files_are_read(tmp_path: Path) -> None:
         (NAMES, "a.csv", 'member\n"x\n', "a.csv:1: unexpected end of data"),
         (SCORES, "a.csv", "member,value\nx,\n", "a.csv:2: value: expected float, got nothing"),
         (FLAGS, "a.csv", "member,value\nx,True\n", "a.csv:2: value: expected bool, got 'True'"),
-        (NAMES, "a.json", "[]", "file: expected a .txt or .csv, got 'a.json'"),
+        (NAMES, "a.json", "[]", "file: expected a .txt, .csv or .mmdb, got 'a.json'"),
         (NAMES, "gone.txt", None, "file gone.txt: cannot be read: No such file or directory"),
         (NAMES, "a.txt", b"\xff", "a.txt:1: "),
     ],

@@ -93,7 +93,7 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
         (
             'topic = "pays"',
             'topic = "pays"\n"x y" = 1',
-            "3:1: event.pay.x y: no such key (there are topic, fields, time, block_topic, review_topic, accept_topic, add)",
+            "3:1: event.pay.x y: no such key (there are topic, fields, time, derive, block_topic, review_topic, accept_topic, add)",
         ),
         ("[rule.big]", "[ruel.x]\n\n[rule.big]", '12:2: ruel: no such key (did you mean "rule"?)'),
         ("[rule.big]", "[feature]\nx = 5\n\n[rule.big]", "13:5: feature.x: expected a table, got 5"),
@@ -334,6 +334,7 @@ def test_members_are_read_once_and_paths_are_dotted_names(fields: str, time: str
         ('list.l = { members = ["a"], value = "int" }', "1:22: list l: members: expected a table, member = value"),
         ('list.l = { members = { a = "b" }, value = "int" }', "1:22: list l: members: value: expected int, got 'b'"),
         ('list.l = { members = { a = 1 }, value = "money" }', "1:41: list.l.value: expected 'str', 'int', 'float' or 'bool', got 'money'"),
+        ('list.l = { members = ["a"], path = "x" }', "1:36: list l: path is for an .mmdb file"),
         ('list.l = { topic = "a b" }', f"1:20: topic: {TOPIC}, got 'a b'"),
         ('list.l = { topic = "t" }\nlist.m = { topic = "t" }', "2:20: list m: topic t is that of list l already"),
         ('list.l = { topic = "pays" }', "2:2: event pay: pays is the topic of list l, no other records go there"),
