@@ -16,7 +16,7 @@ from bytewax.testing import TestingSource
 from dataflows.fraud import build
 from dataflows.sinks import Sinks
 from detection.records import Record
-from tests.dataflows.examples import origin, payment, row, traffic, wide
+from tests.dataflows.examples import looking, origin, payment, row, traffic
 
 PARTITIONS = 4
 
@@ -61,4 +61,4 @@ class _LinesPart(StatelessSinkPartition[Any]):
 
 def flow() -> Dataflow:
     branches = ("fraud", "review", "legit", "dead_letters")
-    return build(wide(), _Partitions(), Sinks(*(_Lines(branch) for branch in branches)))
+    return build(looking(), _Partitions(), Sinks(*(_Lines(branch) for branch in branches)))

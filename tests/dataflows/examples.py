@@ -73,13 +73,6 @@ key = ["user", "merchant"]
 fn = "count"
 window = "45s"
 
-[feature.user_logins]
-on = "payment"
-key = ["user"]
-over = "login"
-fn = "count"
-window = "60s"
-
 [feature.received]
 on = "payment"
 key = ["user"]
@@ -123,13 +116,6 @@ score = 10
 outcome = "review"
 mode = "shadow"
 
-[rule.busy]
-on = "payment"
-when = "user_logins >= 2"
-reason = "{user_logins} logins of {user}"
-score = 5
-outcome = "review"
-
 [rule.passing_on]
 on = "payment"
 when = "received > 300 && amount > 50"
@@ -152,12 +138,35 @@ score = 90
 outcome = "block"
 """
 
+# Two topics of a broker have no common order; a source made of records has one.
+LOOKING = """
+[feature.user_logins]
+on = "payment"
+key = ["user"]
+over = "login"
+fn = "count"
+window = "60s"
+
+[rule.busy]
+on = "payment"
+when = "user_logins >= 2"
+reason = "{user_logins} logins of {user}"
+score = 5
+outcome = "review"
+"""
+
 RUBBISH = (None, b"", b"no json", b"[]", b'{"user":1}', b'{"load":"much"}', b'{"user":"u","user":"v"}', b"\xff")
 
 
 @cache
 def wide() -> Pack:
     return parse({"wide.toml": WIDE})
+
+
+@cache
+def looking() -> Pack:
+    """The same, and payments look at logins."""
+    return parse({"wide.toml": WIDE, "looking.toml": LOOKING})
 
 
 def payment(number: int, *, at: int, partition: int = 0, offset: int = 0, **members: Any) -> Record:

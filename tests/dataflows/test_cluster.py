@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataflows.launcher import free_ports
 from tests.dataflows.cluster_flow import PARTITIONS, records
-from tests.dataflows.examples import engine_says, wide
+from tests.dataflows.examples import engine_says, looking
 
 
 def test_two_processes_say_what_the_engine_says_each_partition_in_its_order(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_two_processes_say_what_the_engine_says_each_partition_in_its_order(tmp_
     lines = {path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in tmp_path.iterdir()}
     assert len([name for name, found in lines.items() if found and name.endswith("-1")]) == 4  # both had work
     answers = [tuple(line) for found in lines.values() for line in found]
-    expected = engine_says(wide(), records())
+    expected = engine_says(looking(), records())
     assert len(answers) == len(expected)
     assert dict(answers) == {place: repr(answer) for place, answer in expected.items()}
 

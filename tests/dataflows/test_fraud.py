@@ -1,7 +1,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from bytewax.visualize import to_json
 from dataflows.fraud import build
 from dataflows.sinks import Sinks
 from detection.loading import load, parse
+from detection.pack import Pack
 from detection.records import Record
 from sinks.kafka import KafkaSink, Outboxes
 from sources.kafka import KafkaSource
-from tests.dataflows.examples import ENTRIES, START, Outputs, engine_says, run, traffic, wide
+from tests.dataflows.examples import ENTRIES, START, Outputs, engine_says, looking, run, traffic, wide
 
 PACKS = Path(__file__).parents[2] / "packs"
 CLICKS = PACKS / "clicks.toml"
@@ -35,10 +36,13 @@ def test_the_traffic_takes_every_way() -> None:
 @pytest.mark.parametrize("epoch", EPOCHS)
 @pytest.mark.parametrize("batch", [1, 3, 1000])
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_each_record_comes_out_once_and_as_the_engine_says(entry: str, batch: int, epoch: str) -> None:
-    outputs = run(wide(), RECORDS, batch=batch, entry=entry, epoch=EPOCHS[epoch])
+@pytest.mark.parametrize("pack", [wide, looking])
+def test_each_record_comes_out_once_and_as_the_engine_says(
+    pack: Callable[[], Pack], entry: str, batch: int, epoch: str
+) -> None:
+    outputs = run(pack(), RECORDS, batch=batch, entry=entry, epoch=EPOCHS[epoch])
 
-    assert outputs.by_origin() == engine_says(wide(), RECORDS)
+    assert outputs.by_origin() == engine_says(pack(), RECORDS)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 1000])

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from dataflows.metrics import METRICS, ProgramCollector, watch
+from detection.loading import parse
 from detection.program import Program
 from tests.dataflows.examples import ENTRIES, Outputs, run, traffic, wide
 
@@ -53,7 +54,19 @@ def test_the_counters_say_what_the_verdicts_say(entry: str, monkeypatch) -> None
     outputs = run(wide(), traffic(600), entry=entry)
 
     assert samples() == counted(outputs)
-    assert {name for name, *_ in samples()} == {f"{name}_total" for name in METRICS}
+    of_lists = {"fraud_list_errors"}  # the pack has none
+    assert {name for name, *_ in samples()} == {f"{name}_total" for name in METRICS.keys() - of_lists}
+
+
+def test_records_of_a_list_that_cannot_be_used_are_counted_by_list() -> None:
+    pack = 'event.e = { topic = "t", fields = { a = "str" } }\nlist.some = { topic = "l" }\nlist.others = { topic = "m" }\n'
+    program = Program(parse({"p.toml": pack}))
+    watch(program)
+    program.lists.refused["some"] += 2
+
+    (found,) = [metric for metric in ProgramCollector().collect() if metric.name == "fraud_list_errors"]
+
+    assert {sample.labels["list"]: sample.value for sample in found.samples} == {"some": 2, "others": 0}
 
 
 def test_all_counters_are_there_before_the_first_event() -> None:
