@@ -1,7 +1,8 @@
-"""How fast the click rule goes from Kafka to Kafka, against a bare loop, and how late verdicts are.
+"""How fast a pack goes from Kafka to Kafka, against a bare loop with the click rule, and how late verdicts are.
 
     python -m bench.throughput                     # 1,000,000 clicks, three alternating pairs
     python -m bench.throughput --records 200000 --pairs 1
+    python -m bench.throughput --pack payments     # the payments pack with all its rules; the bare loop stays
     python -m bench.throughput --latency 20        # 20 s at 5,000 clicks/s: append to append
 
 Starts a real Apache Kafka (or uses TEST_KAFKA_BROKER). Runs alternate, since other work on the machine drifts: quote
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,18 +32,30 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from broker.apache import ApacheKafka
+from simulation import TRAFFIC
 
 PARTITIONS = 4
 SESSIONS_PER_RECORD = 0.2
 BURSTS = 0.05
 LIMIT = 3
-PACK = Path(__file__).parent.parent / "packs" / "clicks.toml"
+ROOT = Path(__file__).parent.parent
+PACKS = {
+    "clicks": {"in": "clicks", "fraud": "clicks.fraud", "review": "clicks.review", "legit": "clicks.legit"},
+    "payments": {
+        "in": "transactions",
+        "fraud": "fraud_alerts",
+        "review": "transactions.review",
+        "legit": "classified_transactions",
+    },
+}
+"""The topics of each pack, which the bench replaces by its own."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--pack", choices=PACKS, default="clicks")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--snapshot", type=int, default=10, help="snapshot interval, s")
@@ -57,7 +70,14 @@ def main() -> None:
         if options.latency:
             latency(broker, options.latency, options.rate, options.snapshot)
         else:
-            throughput(broker, options.records, options.pairs, options.processes, options.snapshot)
+            throughput(
+                broker,
+                options.pack,
+                options.records,
+                options.pairs,
+                processes=options.processes,
+                snapshot=options.snapshot,
+            )
 
 
 @contextmanager
@@ -73,23 +93,25 @@ def kafka() -> Iterator[str]:
 # --- throughput ------------------------------------------------------------------------------------------------------
 
 
-def throughput(broker: str, records: int, pairs: int, processes: int, snapshot: int) -> None:
-    """Alternate the dataflow and the bare loop over the same records."""
-    topic = "bench-clicks"
-    create(broker, [topic])
-    fill(broker, topic, records)
+def throughput(broker: str, pack: str, records: int, pairs: int, *, processes: int, snapshot: int) -> None:
+    """Alternate the dataflow and the bare loop; over the same records, if they are clicks."""
+    topics = {"fraud": f"bench-{pack}", "bare": "bench-clicks"}
+    for topic in set(topics.values()):
+        create(broker, [topic])
+        fill(broker, topic, payments(records) if topic == "bench-payments" else clicks(records))
     rates: dict[str, list[float]] = {"fraud": [], "bare": []}
     cpus: dict[str, list[float]] = {"fraud": [], "bare": []}
     for pair in range(pairs):
         for name in ("fraud", "bare"):
-            outputs = [f"{name}-{pair}-fraud", f"{name}-{pair}-legit"]
-            create(broker, [*outputs, f"{name}-{pair}-dead", f"{name}-{pair}-review"])
+            topic = topics[name]
+            outputs = [f"{name}-{pair}-fraud", f"{name}-{pair}-legit", f"{name}-{pair}-review"]
+            create(broker, [*outputs, f"{name}-{pair}-dead"])
             before = children_cpu()
             if name == "fraud":
-                with dataflow(broker, topic, f"{name}-{pair}", processes, snapshot):
+                with dataflow(broker, pack, topic, f"{name}-{pair}", processes=processes, snapshot=snapshot):
                     wait_for(broker, outputs, records)
             else:
-                arguments = ",".join([broker, topic, *outputs, str(records)])
+                arguments = ",".join([broker, topic, *outputs[:2], str(records)])
                 subprocess.run([sys.executable, "-m", "bench.throughput", "--bare", arguments], check=True)
             cpu = (children_cpu() - before) / records * 1e6
             rate, frauds = measure(broker, outputs, records)
@@ -191,7 +213,7 @@ def latency(broker: str, seconds: int, rate: int, snapshot: int) -> None:
     outputs = ["latency-fraud", "latency-legit"]
     create(broker, [topic, *outputs, "latency-dead", "latency-review"])
     producer = Producer({"bootstrap.servers": broker, "linger.ms": 1, "enable.idempotence": True})
-    with dataflow(broker, topic, "latency", 1, snapshot):
+    with dataflow(broker, "clicks", topic, "latency", processes=1, snapshot=snapshot):
         time.sleep(3)
         warm_up, total = 2 * rate, (seconds + 2) * rate
         begin = time.monotonic()
@@ -221,33 +243,28 @@ def latency(broker: str, seconds: int, rate: int, snapshot: int) -> None:
 
 
 @contextmanager
-def dataflow(broker: str, topic: str, name: str, processes: int, snapshot: int) -> Iterator[None]:
+def dataflow(broker: str, pack: str, topic: str, name: str, *, processes: int, snapshot: int) -> Iterator[None]:
     """The real thing: `bytewax.run dataflows.fraud` with a recovery store, as an operator starts it."""
     folder = Path(tempfile.mkdtemp())
-    pack = folder / "clicks.toml"
-    text = PACK.read_text()
-    for old, new in {
-        "clicks": topic,
-        "clicks.fraud": f"{name}-fraud",
-        "clicks.review": f"{name}-review",
-        "clicks.legit": f"{name}-legit",
-    }.items():
-        text = text.replace(f'topic = "{old}"', f'topic = "{new}"')
-    pack.write_text(text[: text.index("# The counter form")])
+    file = folder / f"{pack}.toml"
+    text, _, _ = (ROOT / "packs" / file.name).read_text().partition("# The counter form")
+    for role, old in PACKS[pack].items():
+        text = text.replace(f'topic = "{old}"', f'topic = "{topic if role == "in" else f"{name}-{role}"}"')
+    file.write_text(text)
     store = folder / "store"
     store.mkdir()
     init_db_dir(store, 2)  # type: ignore[no-untyped-call]
     environment = {
         **os.environ,
         "KAFKA_BROKER_URL": broker,
-        "FRAUD_PACKS": str(pack),
+        "FRAUD_PACKS": str(file),
         "DEAD_LETTER_TOPIC": f"{name}-dead",
         "APPLICATION_ID": f"bench-{name}-{os.getpid()}",
     }
     command = [sys.executable, "-m", "bytewax.run", "dataflows.fraud", "-r", str(store), "-s", str(snapshot), "-b", "0"]
     addresses = ";".join(f"127.0.0.1:{2101 + rank}" for rank in range(processes))
     ranks = [["-i", str(rank), "-a", addresses] if processes > 1 else [] for rank in range(processes)]
-    children = [subprocess.Popen([*command, *rank], env=environment, cwd=PACK.parent.parent) for rank in ranks]
+    children = [subprocess.Popen([*command, *rank], env=environment, cwd=ROOT) for rank in ranks]
     try:
         yield
     finally:
@@ -283,8 +300,18 @@ def clicks(records: int) -> Iterator[tuple[bytes, bytes]]:
         )
 
 
-def fill(broker: str, topic: str, records: int) -> None:
-    """Produce the clicks."""
+def payments(records: int) -> Iterator[tuple[bytes, bytes]]:
+    """Payments of the simulated population, a millisecond apart, 5 % of them frauds."""
+    traffic = TRAFFIC["payments"].generator(7, 0.05)
+    start = int(time.time() * 1000) - records
+    for number in range(records):
+        payment = traffic((start + number) * 1000)
+        assert payment.key is not None
+        yield payment.key, payment.value
+
+
+def fill(broker: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
+    """Produce them."""
     producer = Producer(
         {
             "bootstrap.servers": broker,
@@ -294,7 +321,7 @@ def fill(broker: str, topic: str, records: int) -> None:
             "queue.buffering.max.messages": 2_000_000,
         }
     )
-    for key, value in clicks(records):
+    for key, value in records:
         producer.produce(topic, value, key)
         producer.poll(0)
     producer.flush()

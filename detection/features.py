@@ -501,7 +501,6 @@ class StepProgram:
         times, stop = f"times{number}", f"j{number}"
         body = [
             *_joined_key(log.key),
-            f"marks{number}[p] = w",
             f"keep = w - {log.retention}",
             f"h = get{number}(k)",
         ]
@@ -527,7 +526,8 @@ class StepProgram:
         body += self._slices(features)
         is_part = f"m{number} and " if log.where else ""
         body += [f"if {is_part}{times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"]
-        return self._unless_missing((*log.key, *log.of), features, evident, body)
+        # Also an event that is no part of it tells the time, by which keys leave.
+        return [f"marks{number}[p] = w", *self._unless_missing((*log.key, *log.of), features, evident, body)]
 
     def _read(self, tag: str, log: Log) -> list[str]:
         """Name the history `h`, which the event is no part of, up to the event's time."""
