@@ -301,11 +301,15 @@ def clicks(records: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def payments(records: int) -> Iterator[tuple[bytes, bytes]]:
-    """Payments of the simulated population, a millisecond apart, 5 % of them frauds."""
-    traffic = TRAFFIC["payments"].generator(7, 0.05)
+    """Payments a millisecond apart, 5 % of them frauds.
+
+    Of as many simulated populations as it takes for each user to pay a few times only: of one, everybody would pay each
+    second, and every payment would be a fraud.
+    """
+    populations = [TRAFFIC["payments"].generator(seed, 0.05) for seed in range(max(1, records // 5_000))]
     start = int(time.time() * 1000) - records
     for number in range(records):
-        payment = traffic((start + number) * 1000)
+        payment = populations[number % len(populations)]((start + number) * 1000)
         assert payment.key is not None
         yield payment.key, payment.value
 
