@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.main import app
-from detection import aggregates, loading
+from detection import aggregates
 from detection.loading import parse
 from detection.program import Engine
 from detection.records import Record, Verdict
@@ -53,7 +53,6 @@ def test_an_aggregate_of_ones_own_works_as_shown(blocks: list[Any], monkeypatch:
     module: dict[str, Any] = {"__name__": "spread"}
     exec(source, module)
     monkeypatch.setitem(aggregates.AGGREGATES, "spread", module["Spread"]())
-    assert loading.AGGREGATES is aggregates.AGGREGATES
     pack = """
 event.e = { topic = "t", fields = { user = "str", n = "int" }, add = { far = "spread_10s" } }
 feature.spread_10s = { on = "e", key = ["user"], fn = "spread", of = "n", window = "10s" }
