@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from detection.features import _fsum
+from detection.features.history import sum_of_floats
 
 
 def test_whole_numbers_are_exact_beyond_64_bits(values: Any) -> None:
@@ -32,4 +32,4 @@ def test_a_sum_within_the_largest_is_right_though_a_part_of_it_is_not(values: An
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_infinite_sum_keeps_its_sign(sign: int) -> None:
-    assert _fsum([sign * 1.7e308] * 2) == sign * inf
+    assert sum_of_floats([sign * 1.7e308] * 2) == sign * inf
