@@ -1,6 +1,7 @@
 """What a rule and a feature cost: microseconds an event, in one thread, without Kafka.
 
     python -m bench.packs                    # 1, 10, 100 rules and 1, 10, 30 features
+    python -m bench.packs --busy             # one key with all events: exact windows beside panes
     python -m bench.packs --events 50000 --rounds 3
 
 Each row is the best of several rounds, and beside it what decoding alone takes in the same round: quote the ratio, for
@@ -43,14 +44,23 @@ def rule(number: int) -> str:
     return f'[rule.r{number}]\non = "pay"\nwhen = "{when}"\nreason = ""\nscore = 1\noutcome = "block"\n'
 
 
+def busy(fn: str, resolution: str) -> Program:
+    """One feature over all that the stream holds."""
+    of = "" if fn == "count" else 'of = "amount"\n'
+    panes = f'resolution = "{resolution}"\n' if resolution else ""
+    text = f'[feature.f0]\non = "pay"\nkey = ["bank"]\nfn = "{fn}"\n{of}window = "24h"\n{panes}'
+    return Program(parse({"bench.toml": EVENT.replace('n = "int"', 'n = "int", bank = "str"') + text + rule(0)}))
+
+
 def pack(features: int, rules: int) -> Program:
     """A pack with so many of them."""
     texts = [EVENT, *map(feature, range(features)), *map(rule, range(rules))]
     return Program(parse({"bench.toml": "".join(texts)}))
 
 
-def records(number: int) -> list[Record]:
-    """Payments of many users, 10 ms apart."""
+def records(number: int, *, busy: bool) -> list[Record]:
+    """Payments of many users, 10 ms apart; all through one bank, if so asked."""
+    bank = b'"bank":"b",' if busy else b""
     chance = random.Random(5)
     return [
         Record(
@@ -59,8 +69,8 @@ def records(number: int) -> list[Record]:
             offset,
             START + offset * 10,
             None,
-            b'{"user":"user-%05d","amount":%d.%02d,"n":%d,"at":%d}'
-            % (chance.randrange(USERS), chance.randrange(9), chance.randrange(100), offset, START + offset * 10),
+            b'{"user":"user-%05d",%b"amount":%d.%02d,"n":%d,"at":%d}'
+            % (chance.randrange(USERS), bank, chance.randrange(9), chance.randrange(100), offset, START + offset * 10),
         )
         for offset in range(number)
     ]
@@ -90,8 +100,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--busy", action="store_true")
     options = parser.parse_args()
-    stream = records(options.events)
+    stream = records(options.events, busy=options.busy)
+    if options.busy:
+        print("function  events in the window  exact us  panes us")
+        for fn in ("count", "stddev", "distinct"):
+            exact, panes = (
+                min(cost(busy(fn, resolution), stream)[1] for _ in range(options.rounds)) for resolution in ("", "5s")
+            )
+            print(f"{fn:8} {options.events:21,} {exact:9.2f} {panes:9.2f}", flush=True)
+        return
     print("features  rules  decode us  all us  ratio")
     for features, rules in ((1, 1), (1, 10), (1, 100), (1, 0), (10, 1), (30, 1)):
         best = min((cost(pack(features, rules), stream) for _ in range(options.rounds)), key=lambda found: found[1])

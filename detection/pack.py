@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
-from detection.aggregates import Aggregate
+from detection.aggregates import Aggregate, Column
 from detection.errors import Problem
 from detection.expressions import Constants, Expression, ListSymbol, Symbol
 from detection.kinds import Kind
@@ -67,6 +67,7 @@ class Feature:
         over: The event type that is counted, if the one it is computed at only looks at those; empty: `on`.
         over_key: The fields of that one which make the key.
         constants: The values that the source of `where` names.
+        resolution: How long the panes are that the window consists of, us; 0: it is exact.
     """
 
     name: str
@@ -83,6 +84,18 @@ class Feature:
     over: str = ""
     over_key: tuple[Field, ...] = ()
     constants: Constants | None = None
+    resolution: int = 0
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns it needs of the history of its key."""
+        kind = self.of[0].kind if self.of else None
+        return (self.aggregate.panes(kind) or ()) if self.resolution else self.aggregate.columns(kind)
+
+    @property
+    def reach(self) -> int:
+        """How far back an event may be that it counts, us."""
+        return self.window + self.delay + self.resolution
 
     @property
     def counted(self) -> str:
@@ -102,7 +115,7 @@ class Feature:
     @property
     def symbol(self) -> Symbol:
         """How expressions read it: a local variable of the generated judge."""
-        least, most = self.aggregate.range(self.window + self.delay)
+        least, most = self.aggregate.range(self.reach)
         if self.aggregate.of_none and self.may_be_empty:
             least = min(least, 0)
         return Symbol(self.kind, f"v_{self.name}", self.optional, (least, most))

@@ -67,6 +67,10 @@ class FeatureTable(Table):
         None, description="A condition over fields, a CEL expression: only events for which it is true are counted."
     )
 
+    resolution: str | None = Field(
+        None,
+        description='Keeps sums for stretches of so long, such as `"1d"`, instead of the events: for long windows.',
+    )
     over: Name | None = Field(
         None, description="The event it counts, if not the one it is computed at, which only looks at those then."
     )

@@ -9,6 +9,9 @@ The history of a key (see `detection.features`) is a handful of parallel lists, 
 A window is a slice `[i, j)` of them, the current event its last member, so most aggregates are one short expression
 over `i` and `j`. The expressions of all features of a key are pasted into one generated function: no call, no object
 per feature.
+
+With a `resolution` the history has one entry for each pane, a stretch of time in which the key had events, instead of
+one for each event: `times` are the beginnings of the panes, and the columns say what the events of a pane come to.
 """
 
 from abc import ABC, abstractmethod
@@ -26,6 +29,21 @@ class Column(StrEnum):
 
     VALUE = "value"
     TOTAL = "total"
+    COUNT = "count"
+    """Of panes: running numbers of events, one longer than the others."""
+    LEAST = "least"
+    """Of panes: the smallest value."""
+    GREATEST = "greatest"
+    """Of panes: the largest value."""
+    TALLY = "tally"
+    """Of panes: how often each value came, a dict."""
+    MOMENTS = "moments"
+    """Of panes: how many values came, their mean, and their squared distances from it: `[n, mean, m2]`."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it is added up along the history."""
+        return self in {Column.TOTAL, Column.COUNT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +54,14 @@ class Window:
         start: Index of the first event inside.
         stop: Index behind the last event inside: the current one, unless `where` or `delay` keeps that out.
         times: The list of event times.
-        values: The list of the aggregated field's values; empty text where the aggregate asks for none.
+        values: The list of the aggregated field's values, of panes the other column that the aggregate asks for; empty
+            text where it asks for none.
         totals: The list of running sums; empty text where the aggregate asks for none.
         past: Index behind the last event inside that came before the current one.
         time: The current event's time.
         others: The list of the second field's values, for an aggregate of a pair.
         here: The current event's own values, a tuple, for an aggregate of a pair.
+        counts: The list of running numbers of events, of panes; else empty text.
     """
 
     start: str
@@ -53,6 +73,13 @@ class Window:
     time: str = "t"
     others: str = ""
     here: str = ""
+    counts: str = ""
+
+    @property
+    def count(self) -> str:
+        """Source of the number of events inside."""
+        counts = self.counts
+        return f"({counts}[{self.stop}] - {counts}[{self.start}])" if counts else f"({self.stop} - {self.start})"
 
 
 class Aggregate(ABC):
@@ -89,3 +116,11 @@ class Aggregate(ABC):
     @abstractmethod
     def source(self, window: Window, of: Kind | None) -> str:
         """Python source of the value; `fsum` is in its scope. Without `of_none` the window holds an event."""
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:  # noqa: ARG002  (some aggregates choose by kind)
+        """The columns it needs beside the times of panes; None: it needs each event."""
+        return None
+
+    def paned(self, window: Window, of: Kind | None) -> str:
+        """As `source`, over panes."""
+        return self.source(window, of)

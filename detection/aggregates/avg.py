@@ -5,6 +5,7 @@ from math import fsum
 from typing import ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.aggregates.moments import mean_of_moments
 from detection.expressions.runtime import half_even
 from detection.kinds import Kind
 
@@ -31,7 +32,11 @@ class Avg(Aggregate):
 
     name: ClassVar[str] = "avg"
     of: ClassVar[frozenset[Kind]] = frozenset({Kind.INT, Kind.FLOAT, Kind.MONEY})
-    helpers: ClassVar[Mapping[str, object]] = {"half_even": half_even, "mean": mean}
+    helpers: ClassVar[Mapping[str, object]] = {
+        "half_even": half_even,
+        "mean": mean,
+        "mean_of_moments": mean_of_moments,
+    }
 
     def result(self, of: Kind | None) -> Kind:
         """Money stays money, a mean of ints is a float."""
@@ -43,8 +48,17 @@ class Avg(Aggregate):
 
     def source(self, window: Window, of: Kind | None) -> str:
         """One division."""
-        count = f"({window.stop} - {window.start})"
         if of is Kind.FLOAT:
             return f"mean({window.values}[{window.start}:{window.stop}])"
         total = f"({window.totals}[{window.stop}] - {window.totals}[{window.start}])"
-        return f"half_even({total}, {count})" if of is Kind.MONEY else f"{total} / {count}"
+        return f"half_even({total}, {window.count})" if of is Kind.MONEY else f"{total} / {window.count}"
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:
+        """Running sums, of floats the moments of each pane."""
+        return (Column.MOMENTS,) if of is Kind.FLOAT else (Column.TOTAL,)
+
+    def paned(self, window: Window, of: Kind | None) -> str:
+        """Of floats: from the means of the panes."""
+        if of is Kind.FLOAT:
+            return f"mean_of_moments({window.values}[{window.start}:{window.stop}])"
+        return self.source(window, of)

@@ -3,7 +3,7 @@
 from math import inf
 from typing import ClassVar
 
-from detection.aggregates.aggregate import Aggregate, Window
+from detection.aggregates.aggregate import Aggregate, Column, Window
 from detection.expressions import Range
 from detection.kinds import Kind
 
@@ -12,7 +12,7 @@ class Count(Aggregate):
     """How many events the window holds, this one included.
 
     >>> Count().source(Window("i", "j", "times"), None)
-    'j - i'
+    '(j - i)'
     """
 
     name: ClassVar[str] = "count"
@@ -29,4 +29,8 @@ class Count(Aggregate):
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """Two indexes apart."""
-        return f"{window.stop} - {window.start}"
+        return window.count
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:  # noqa: ARG002
+        """Every history of panes counts."""
+        return ()

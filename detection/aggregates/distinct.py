@@ -36,3 +36,11 @@ class Distinct(Aggregate):
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """A set of the slice, without the None of events from before the field was kept."""
         return f"(len(d := set({window.values}[{window.start}:{window.stop}])) - (None in d))"
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:  # noqa: ARG002
+        """The values of each pane."""
+        return (Column.TALLY,)
+
+    def paned(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
+        """One union."""
+        return f"len(set().union(*{window.values}[{window.start}:{window.stop}]))"

@@ -6,17 +6,17 @@ from math import fsum, inf, log2
 from typing import Any, ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.aggregates.tally import tallied
 from detection.expressions import Range
 from detection.kinds import Kind
 
 
-def bits(values: list[Any]) -> float | None:
+def bits(counts: Counter[Any]) -> float | None:
     """The Shannon entropy of those that are there, whatever their order.
 
-    >>> bits(["a", "b", "b", "a"]), bits(["a", "a"]), bits([None])
+    >>> bits(Counter("abba")), bits(Counter("aa")), bits(Counter([None]))
     (1.0, 0.0, None)
     """
-    counts = Counter(values)
     counts.pop(None, None)
     total = counts.total()
     return fsum([count / total * log2(total / count) for count in counts.values()]) if counts else None
@@ -29,12 +29,12 @@ class Entropy(Aggregate):
     in the window.
 
     >>> Entropy().source(Window("i", "j", "times", "values"), Kind.STR)
-    'bits(values[i:j])'
+    'bits(Counter(values[i:j]))'
     """
 
     name: ClassVar[str] = "entropy"
     of: ClassVar[frozenset[Kind]] = frozenset(Kind)
-    helpers: ClassVar[Mapping[str, object]] = {"bits": bits}
+    helpers: ClassVar[Mapping[str, object]] = {"bits": bits, "Counter": Counter, "tallied": tallied}
 
     def result(self, of: Kind | None) -> Kind:  # noqa: ARG002
         """Always a float."""
@@ -50,4 +50,12 @@ class Entropy(Aggregate):
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """One pass over the slice."""
-        return f"bits({window.values}[{window.start}:{window.stop}])"
+        return f"bits(Counter({window.values}[{window.start}:{window.stop}]))"
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:  # noqa: ARG002
+        """How often each value came in each pane."""
+        return (Column.TALLY,)
+
+    def paned(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
+        """All panes together."""
+        return f"bits(tallied({window.values}[{window.start}:{window.stop}]))"

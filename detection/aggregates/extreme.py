@@ -7,8 +7,13 @@ from detection.kinds import Kind
 
 
 class Extreme(Aggregate):
-    """One of a window's own values, picked by the one helper."""
+    """One of a window's own values, picked by the one helper.
 
+    Attributes:
+        column: Where panes keep theirs.
+    """
+
+    column: ClassVar[Column]
     of: ClassVar[frozenset[Kind]] = frozenset({Kind.INT, Kind.FLOAT, Kind.MONEY})
 
     def result(self, of: Kind | None) -> Kind:
@@ -24,3 +29,7 @@ class Extreme(Aggregate):
         """One pass over the slice."""
         (pick,) = self.helpers
         return f"{pick}({window.values}[{window.start}:{window.stop}])"
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:  # noqa: ARG002
+        """That of each pane."""
+        return (self.column,)

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from detection.aggregates.aggregate import Aggregate, Window
+from detection.aggregates.aggregate import Aggregate, Column, Window
 from detection.expressions import Range
 from detection.kinds import Kind
 
@@ -30,3 +30,7 @@ class FirstSeenAge(Aggregate):
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """One difference."""
         return f"{window.time} - {window.times}[{window.start}]"
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:  # noqa: ARG002
+        """From the beginning of the oldest pane."""
+        return ()

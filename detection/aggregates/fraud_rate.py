@@ -33,4 +33,8 @@ class FraudRate(Aggregate):
 
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """Two differences, whatever the window's length."""
-        return f"({window.totals}[{window.stop}] - {window.totals}[{window.start}]) / ({window.stop} - {window.start})"
+        return f"({window.totals}[{window.stop}] - {window.totals}[{window.start}]) / {window.count}"
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:  # noqa: ARG002
+        """How many were true so far."""
+        return (Column.TOTAL,)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from detection.aggregates.aggregate import Column
 from detection.aggregates.extreme import Extreme
 
 
@@ -26,3 +27,4 @@ class Max(Extreme):
 
     name: ClassVar[str] = "max"
     helpers: ClassVar[Mapping[str, object]] = {"greatest": greatest}
+    column: ClassVar[Column] = Column.GREATEST

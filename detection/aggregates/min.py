@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from detection.aggregates.aggregate import Column
 from detection.aggregates.extreme import Extreme
 
 
@@ -26,3 +27,4 @@ class Min(Extreme):
 
     name: ClassVar[str] = "min"
     helpers: ClassVar[Mapping[str, object]] = {"least": least}
+    column: ClassVar[Column] = Column.LEAST

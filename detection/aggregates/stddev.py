@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
 from detection.aggregates.avg import mean
+from detection.aggregates.moments import deviation_of_moments, whole_deviation_of_moments
 from detection.expressions import Range
 from detection.kinds import Kind
 
@@ -70,9 +71,11 @@ class Stddev(Aggregate):
     of: ClassVar[frozenset[Kind]] = frozenset({Kind.INT, Kind.FLOAT, Kind.MONEY})
     optional: ClassVar[bool] = True
     helpers: ClassVar[Mapping[str, object]] = {
+        "deviation_of_moments": deviation_of_moments,
         "float_deviation": float_deviation,
         "int_deviation": int_deviation,
         "whole_deviation": whole_deviation,
+        "whole_deviation_of_moments": whole_deviation_of_moments,
     }
 
     def result(self, of: Kind | None) -> Kind:
@@ -92,3 +95,12 @@ class Stddev(Aggregate):
         ways = {Kind.MONEY: "whole_deviation", Kind.INT: "int_deviation", Kind.FLOAT: "float_deviation"}
         assert of is not None
         return f"{ways[of]}({window.values}[{window.start}:{window.stop}])"
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:  # noqa: ARG002
+        """The moments of each pane."""
+        return (Column.MOMENTS,)
+
+    def paned(self, window: Window, of: Kind | None) -> str:
+        """From the moments, to 1e-9."""
+        way = "whole_deviation_of_moments" if of is Kind.MONEY else "deviation_of_moments"
+        return f"{way}({window.values}[{window.start}:{window.stop}])"

@@ -1,8 +1,10 @@
 """sum: the field's values in the window, added up."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from detection.aggregates.aggregate import Aggregate, Column, Window
+from detection.aggregates.moments import sum_of_moments
 from detection.kinds import Kind
 
 
@@ -19,6 +21,7 @@ class Sum(Aggregate):
     name: ClassVar[str] = "sum"
     of: ClassVar[frozenset[Kind]] = frozenset({Kind.INT, Kind.FLOAT, Kind.MONEY})
     of_none: ClassVar[bool] = True
+    helpers: ClassVar[Mapping[str, object]] = {"sum_of_moments": sum_of_moments}
 
     def result(self, of: Kind | None) -> Kind:
         """The kind of what is summed."""
@@ -34,3 +37,13 @@ class Sum(Aggregate):
         if of is Kind.FLOAT:
             return f"fsum({window.values}[{window.start}:{window.stop}])"
         return f"{window.totals}[{window.stop}] - {window.totals}[{window.start}]"
+
+    def panes(self, of: Kind | None) -> tuple[Column, ...] | None:
+        """Running sums, of floats the moments of each pane."""
+        return (Column.MOMENTS,) if of is Kind.FLOAT else (Column.TOTAL,)
+
+    def paned(self, window: Window, of: Kind | None) -> str:
+        """Of floats: the sums of the panes, added up."""
+        if of is Kind.FLOAT:
+            return f"sum_of_moments({window.values}[{window.start}:{window.stop}])"
+        return self.source(window, of)

@@ -8,6 +8,7 @@ import msgspec
 from detection.aggregates import Column
 from detection.codec import Event
 from detection.errors import StateError
+from detection.features.columns import nothing
 from detection.features.history import Keys
 from detection.features.plan import ORIGIN_BITS, Log
 from detection.features.step import StepProgram
@@ -65,8 +66,8 @@ class GroupState:
             "step": self._program.name,
             "logs": {
                 log.name: {
-                    "columns": [f"{column}:{of.name}" for of, column in log.columns],
-                    "kinds": [of.kind for of, _ in log.columns],
+                    "columns": _names(log),
+                    "kinds": _kinds(log),
                     "retention": log.retention,
                     "watermarks": watermarks,
                     "keys": keys,
@@ -96,8 +97,8 @@ class GroupState:
     def restore(cls, program: StepProgram, snapshot: bytes) -> "GroupState":
         """The state that a snapshot was taken of, fitted to the pack of today.
 
-        Logs that the pack no longer names are dropped, new ones start empty, columns that are new to a log hold None
-        (or a running sum of nothing) for the events before.
+        Logs that the pack no longer names are dropped, new ones start empty, columns that are new to a log hold nothing
+        for the events before.
 
         Raises:
             StateError: The snapshot is damaged, or of a format that this release does not know.
@@ -129,15 +130,21 @@ class GroupState:
         return self
 
 
+def _names(log: Log) -> list[str]:
+    return [f"{column}:{of.name if of else ''}" for of, column in log.columns]
+
+
+def _kinds(log: Log) -> list[str]:
+    return [of.kind if of else "" for of, _ in log.columns]
+
+
 def _fitted(stored: dict[str, Any], log: Log) -> Keys:
     """The stored histories with the columns that the log has today."""
     keys: Keys = stored["keys"]
-    wanted = [f"{column}:{of.name}" for of, column in log.columns]
+    wanted = _names(log)
     kinds = dict(zip(stored["columns"], stored["kinds"], strict=True))
     present = {name: 2 + index for index, name in enumerate(stored["columns"])}
-    usable = {
-        name: present[name] for name, (of, _) in zip(wanted, log.columns, strict=True) if kinds.get(name) == of.kind
-    }
+    usable = {name: present[name] for name, kind in zip(wanted, _kinds(log), strict=True) if kinds.get(name) == kind}
     if "big" in stored:
         keys = {
             key: [
@@ -152,11 +159,7 @@ def _fitted(stored: dict[str, Any], log: Log) -> Keys:
         key: [
             *history[:2],
             *(
-                history[usable[name]]
-                if name in usable
-                else [0] * (len(history[0]) + 1)
-                if column is Column.TOTAL
-                else [None] * len(history[0])
+                history[usable[name]] if name in usable else nothing(column, len(history[0]))
                 for name, (_, column) in zip(wanted, log.columns, strict=True)
             ),
         ]

@@ -6,6 +6,9 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from detection.aggregates import Column
+from detection.features.columns import merge
+
 History: TypeAlias = list[list[Any]]
 Keys: TypeAlias = dict[str, History]
 
@@ -20,7 +23,7 @@ def unambiguous(parts: tuple[Any, ...]) -> str:
     return msgspec.json.encode([str(part) for part in parts]).decode()
 
 
-def insert(history: History, time: int, number: int, values: tuple[tuple[bool, Any], ...]) -> int:
+def insert(history: History, time: int, number: int, items: tuple[tuple[Column, Any], ...]) -> int:
     """Put an out-of-order event where its time belongs; gives the index behind it.
 
     The lists are replaced, not changed: the evidence of earlier events is a slice of the old ones.
@@ -29,13 +32,28 @@ def insert(history: History, time: int, number: int, values: tuple[tuple[bool, A
     for place, item in enumerate((time, number)):
         column = history[place]
         history[place] = [*column[:index], item, *column[index:]]
-    for place, (is_total, value) in enumerate(values, 2):
+    for place, (kind, item) in enumerate(items, 2):
         column = history[place]
-        if is_total:
-            history[place] = [*column[: index + 1], *(total + value for total in column[index:])]
+        if kind.running:
+            history[place] = [*column[: index + 1], *(total + item for total in column[index:])]
         else:
-            history[place] = [*column[:index], value, *column[index:]]
+            history[place] = [*column[:index], item, *column[index:]]
     return index + 1
+
+
+def put(history: History, pane: int, number: int, items: tuple[tuple[Column, Any], ...]) -> int:
+    """Take an out-of-order event into its pane, which may be new; gives the index behind it."""
+    stop = bisect_right(history[0], pane)
+    if not stop or history[0][stop - 1] != pane:
+        return insert(history, pane, number, items)
+    history[1][stop - 1] = number
+    for place, (kind, item) in enumerate(items, 2):
+        column = history[place]
+        if kind.running:
+            column[stop:] = [total + item for total in column[stop:]]
+        else:
+            column[stop - 1] = merge(kind, column[stop - 1], item)
+    return stop
 
 
 def forget(keys: Keys, key: str, history: History, keep: int) -> None:

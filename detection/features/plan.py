@@ -64,27 +64,29 @@ class Log:
         key: The key's fields.
         of: The optional fields every entry has; events without them are no part of this log.
         where: What every entry fulfils.
-        columns: The lists kept beside times and origins: the field and what is kept of it.
+        columns: The lists kept beside times and origins: the field and what is kept of it; counts have no field.
         lateness: How late an event may be that is part of it, or looks into it, us.
         longest: How far back the windows over it reach at the most, us.
+        resolution: How long its panes are, us; 0: it has an entry for each event.
     """
 
     event: EventType
     key: tuple[Field, ...]
     of: tuple[Field, ...]
     where: Expression | None = None
-    columns: list[tuple[Field, Column]] = field(default_factory=list)
+    columns: list[tuple[Field | None, Column]] = field(default_factory=list)
     lateness: int = 0
     longest: int = 0
+    resolution: int = 0
 
     @property
     def name(self) -> str:
         """Its name in the stored state: never change how it is made."""
         key = ",".join(part.name for part in self.key)
+        has = f"/has:{','.join(part.name for part in self.of)}" if self.of else ""
         where = f"/where:{sha256(self.where.text.encode()).hexdigest()[:16]}" if self.where else ""
-        return (
-            f"{self.event.name}/{key}" + (f"/has:{','.join(part.name for part in self.of)}" if self.of else "") + where
-        )
+        panes = f"/panes:{self.resolution}" if self.resolution else ""
+        return f"{self.event.name}/{key}{has}{where}{panes}"
 
     @property
     def retention(self) -> int:
@@ -110,14 +112,16 @@ class Step:
 
     def add(self, event: EventType, counted: EventType, feature: Feature) -> None:
         """Give a feature that is computed at an event its log and column."""
-        log = Log(counted, feature.counted_key, _optional(feature.of), feature.where)
+        log = Log(counted, feature.counted_key, _optional(feature.of), feature.where, resolution=feature.resolution)
         log = self.logs.setdefault(log.name, log)
+        if log.resolution and not log.columns:
+            log.columns.append((None, Column.COUNT))
         looking = feature.key if feature.over else ()
         self.spans[feature.name] = Span(log, feature.window, feature.delay, feature.session, looking)
         log.lateness = max(log.lateness, counted.lateness, event.lateness)
-        log.longest = max(log.longest, feature.window + feature.delay)
+        log.longest = max(log.longest, feature.reach)
         for of in feature.of:
-            for column in feature.aggregate.columns(of.kind):
+            for column in feature.columns:
                 if (of, column) not in log.columns:
                     log.columns.append((of, column))
 
@@ -217,10 +221,10 @@ class Plan:
 
     @staticmethod
     def spans(visit: Visit) -> list[Span]:
-        """The windows of one visit whose evidence a verdict may name."""
+        """The windows of one visit whose evidence a verdict may name; panes know of no single event."""
         read = {name for rule in visit.event.rules for name in rule.reads}
         spans = (visit.step.spans[feature.name] for feature in visit.features if feature.name in read)
-        return list(dict.fromkeys(spans))
+        return list(dict.fromkeys(span for span in spans if not span.log.resolution))
 
 
 def _optional(fields: tuple[Field, ...]) -> tuple[Field, ...]:

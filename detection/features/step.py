@@ -7,7 +7,8 @@ from typing import Any
 
 from detection.aggregates import Column, Window
 from detection.codec import Event
-from detection.features.history import Keys, forget, insert, session_start, sum_of_floats, unambiguous
+from detection.features import columns
+from detection.features.history import Keys, forget, insert, put, session_start, sum_of_floats, unambiguous
 from detection.features.plan import Log, Plan, Span, Step, Visit
 from detection.generated import define, indent
 from detection.kinds import Kind
@@ -64,6 +65,9 @@ class StepProgram:
         scope = {
             "bisect_right": bisect_right,
             "insert": insert,
+            "put": put,
+            "Column": Column,
+            **columns.HELPERS,
             "forget": forget,
             "unambiguous": unambiguous,
             "fsum": sum_of_floats,
@@ -152,35 +156,67 @@ class StepProgram:
             f"keep = w - {log.retention}",
             f"h = get{number}(k)",
         ]
-        append = [
-            "if h is None:",
-            f"    keys{number}[k] = h = [{', '.join(self._fresh(number, log))}]",
-            f"    {stop} = 1",
-            "else:",
-            f"    {', '.join(self._names(str(number), log))} = h",
-            f"    if t >= {times}[-1]:",
-            f"        {times}.append(t); origins{number}.append(o)",
-            *[f"        {line}" for line in self._append(number, log)],
-            f"        {stop} = len({times})",
-            "    else:",
-            f"        {stop} = insert(h, t, o, {self._inserted(log)})",
-            f"        {', '.join(self._names(str(number), log))} = h",
-        ]
+        append = self._paned(number, log) if log.resolution else self._append(number, log)
         if log.where is None:
             body += append
         else:
             body += [f"m{number} = {log.where.source}", f"if m{number}:", *indent(append), "else:"]
             body += indent(self._read(str(number), log))
         body += self._slices(features)
-        is_part = f"m{number} and " if log.where else ""
+        is_part = (f"m{number} and " if log.where else "") + ("h and " if log.resolution else "")
         body += [f"if {is_part}{times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"]
         # Also an event that is no part of it tells the time, by which keys leave.
         return [f"marks{number}[p] = w", *self._unless_missing((*log.key, *log.of), features, evident, body)]
 
+    def _append(self, number: int, log: Log) -> list[str]:
+        """Put the event into its history."""
+        times, stop = f"times{number}", f"j{number}"
+        names = ", ".join(self._names(str(number), log))
+        return [
+            "if h is None:",
+            f"    keys{number}[k] = h = [{', '.join(self._fresh(number, log, 't'))}]",
+            f"    {stop} = 1",
+            "else:",
+            f"    {names} = h",
+            f"    if t >= {times}[-1]:",
+            f"        {times}.append(t); origins{number}.append(o)",
+            *indent([columns.append(*named) for named in self._columns(number, log)], 2),
+            f"        {stop} = len({times})",
+            "    else:",
+            f"        {stop} = insert(h, t, o, {self._items(log)})",
+            f"        {names} = h",
+        ]
+
+    def _paned(self, number: int, log: Log) -> list[str]:
+        """Take the event into its pane. One that is too late to be kept sees itself alone."""
+        times, stop = f"times{number}", f"j{number}"
+        names = ", ".join(self._names(str(number), log))
+        fresh = ", ".join(self._fresh(number, log, "q"))
+        return [
+            f"q = t - t % {log.resolution}",
+            "if q <= keep:",
+            f"    {fresh}; {stop} = 1; h = None",
+            "elif h is None:",
+            f"    keys{number}[k] = h = [{fresh}]; {stop} = 1",
+            "else:",
+            f"    {names} = h",
+            f"    if q == {times}[-1]:",
+            f"        origins{number}[-1] = o",
+            *indent([columns.fold(*named) for named in self._columns(number, log)], 2),
+            f"        {stop} = len({times})",
+            f"    elif q > {times}[-1]:",
+            f"        {times}.append(q); origins{number}.append(o)",
+            *indent([columns.append(*named) for named in self._columns(number, log)], 2),
+            f"        {stop} = len({times})",
+            "    else:",
+            f"        {stop} = put(h, q, o, {self._items(log)})",
+            f"        {names} = h",
+        ]
+
     def _read(self, tag: str, log: Log) -> list[str]:
         """Name the history `h`, which the event is no part of, up to the event's time."""
         names = self._names(tag, log)
-        none = ["()", "()", *("(0,)" if column is Column.TOTAL else "()" for _, column in log.columns)]
+        none = ["()", "()", *("(0,)" if column.running else "()" for _, column in log.columns)]
         return [
             f"if h is None: {', '.join(names)} = {', '.join(none)}",
             f"else: {', '.join(names)} = h",
@@ -195,6 +231,7 @@ class StepProgram:
         lines = [f"{stop} = bisect_right({times}, t - {delay}, 0, j{tag})"] if delay else []
         lines += [
             f"s = t - {window + delay}",
+            *([f"s -= (s + 1) % {log.resolution}"] if log.resolution else []),  # to the beginning of a pane
             f"{start} = bisect_right({times}, s if s > keep else keep, 0, {stop})",
         ]
         if not delay and not span.key:  # a late event that the log will not keep sees itself
@@ -203,8 +240,10 @@ class StepProgram:
             lines += [f"{start} = session_start({times}, {start}, {stop}, t - {delay}, {span.session})"]
         for feature in features:
             kind = feature.of[0].kind if feature.of else None
-            source = feature.aggregate.source(self._window(tag, feature, span), kind)
-            if feature.may_be_empty and not feature.aggregate.of_none:
+            aggregate = feature.aggregate
+            compute = aggregate.paned if log.resolution else aggregate.source
+            source = compute(self._window(tag, feature, span), kind)
+            if feature.may_be_empty and not aggregate.of_none:
                 source = f"({source} if {stop} > {start} else None)"
             lines += [f"v_{feature.name} = {source}"]
         return lines
@@ -222,36 +261,30 @@ class StepProgram:
             self._start(span),
             stop,
             f"times{tag}",
-            names.get((first, Column.VALUE), "") if first else "",
+            next((names[first, column] for column in feature.columns if not column.running), "") if first else "",
             names.get((first, Column.TOTAL), "") if first else "",
             past,
             others=names.get((other, Column.VALUE), "") if other else "",
             here=f"(e.f_{first.name}, e.f_{other.name})" if first and other else "",
+            counts=names.get((None, Column.COUNT), ""),
         )
 
     @staticmethod
     def _names(tag: str, log: Log) -> list[str]:
         return [f"times{tag}", f"origins{tag}", *(f"c{tag}_{index}" for index in range(len(log.columns)))]
 
-    def _fresh(self, number: int, log: Log) -> list[str]:
-        firsts = ["[t]", "[o]"]
-        firsts += [
-            f"[e.f_{of.name}]" if column is Column.VALUE else f"[0, +e.f_{of.name}]" for of, column in log.columns
-        ]
+    @staticmethod
+    def _columns(number: int, log: Log) -> list[tuple[str, Column, Field | None]]:
+        return [(f"c{number}_{index}", column, of) for index, (of, column) in enumerate(log.columns)]
+
+    def _fresh(self, number: int, log: Log, time: str) -> list[str]:
+        firsts = [f"[{time}]", "[o]", *(columns.fresh(column, of) for of, column in log.columns)]
         return [f"({name} := {first})" for name, first in zip(self._names(str(number), log), firsts, strict=True)]
 
     @staticmethod
-    def _append(number: int, log: Log) -> list[str]:
-        names = [(f"c{number}_{index}", of.name, column) for index, (of, column) in enumerate(log.columns)]
-        return [
-            f"{name}.append(e.f_{of})" if column is Column.VALUE else f"{name}.append({name}[-1] + e.f_{of})"
-            for name, of, column in names
-        ]
-
-    @staticmethod
-    def _inserted(log: Log) -> str:
-        pairs = [f"({column is Column.TOTAL}, e.f_{of.name}), " for of, column in log.columns]
-        return f"({''.join(pairs)})"
+    def _items(log: Log) -> str:
+        items = [f"(Column.{column.name}, {columns.item(column, of)}), " for of, column in log.columns]
+        return f"({''.join(items)})"
 
 
 def _joined_key(parts: tuple[Field, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from detection.pack import Feature, Field
 from detection.packfile import FeatureTable
 
 SHORTEST_WINDOW: Final = 1_000_000
+SHORTEST_RESOLUTION: Final = 1_000_000
 LONGEST_WINDOW: Final = 90 * 24 * 3600 * 1_000_000
 LONGEST_DELAY: Final = 90 * 24 * 3600 * 1_000_000
 
@@ -58,6 +59,10 @@ class FeatureLoader:
             of = self._of(owner, name, table, aggregate, counted) if aggregate and counted else ()
             delay = self._delay(owner, name, table)
             session = self._session(owner, name, table, window)
+            resolution = self._resolution(owner, name, table, window)
+            if table.resolution is not None and aggregate and aggregate.panes(of[0].kind if of else None) is None:
+                message = f"feature {name}: {table.fn} needs each event, so it takes no resolution"
+                self._report.at(owner, ("feature", name, "resolution"), message)
             where = self._where(owner, name, table, scopes, constants)
             if (
                 len(self._report.problems) > before
@@ -88,6 +93,7 @@ class FeatureLoader:
                     over=over,
                     over_key=tuple(counted[part] for part in table.over_key or table.key) if over else (),
                     constants=constants,
+                    resolution=resolution,
                 )
             )
             if of and of[0].currency and of[0].currency not in counted_key and aggregate.name == "sum":
@@ -186,6 +192,19 @@ class FeatureLoader:
             expected = "expected a silence of more than 0 and less than the window"
             self._report.at(owner, path, f"feature {name}: {expected}, got {table.session!r}")
         return session
+
+    def _resolution(self, owner: File, name: str, table: FeatureTable, window: int) -> int:
+        if table.resolution is None:
+            return 0
+        path = ("feature", name, "resolution")
+        before = len(self._report.problems)
+        resolution = self._report.duration(owner, path, f"feature {name}: resolution", table.resolution)
+        if len(self._report.problems) == before and not SHORTEST_RESOLUTION <= resolution <= window:
+            expected = "expected a resolution of at least 1s and at most the window"
+            self._report.at(owner, path, f"feature {name}: {expected}, got {table.resolution!r}")
+        if table.session is not None:
+            self._report.at(owner, path, f"feature {name}: a session needs each event, so it takes no resolution")
+        return resolution
 
     def _of(
         self, owner: File, name: str, table: FeatureTable, aggregate: Aggregate, known: Mapping[str, Field]

@@ -43,7 +43,10 @@ WHERE: dict[str, Callable[["Pay"], bool]] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """A feature as the naive recomputation sees it; with `by` an event looks with these fields, and is not counted."""
+    """A feature as the naive recomputation sees it; with `by` an event looks with these fields, and is not counted.
+
+    `panes` is the resolution in seconds.
+    """
 
     name: str
     key: Key
@@ -54,14 +57,24 @@ class Spec:
     where: str = ""
     session: int = 0
     by: Key = ()
+    panes: int = 0
 
     @property
     def fields(self) -> tuple[str, ...]:
         return self.of if isinstance(self.of, tuple) else (self.of,) if self.of else ()
 
     @property
-    def log(self) -> tuple[Key, tuple[str, ...], str]:
-        return self.key, tuple(name for name in self.fields if name in {"tag", "lat", "lon"}), self.where
+    def log(self) -> tuple[Key, tuple[str, ...], str, int]:
+        return self.key, tuple(name for name in self.fields if name in {"tag", "lat", "lon"}), self.where, self.panes
+
+    def pane(self, at: int) -> int:
+        """Where the pane of a time begins."""
+        return at - at % (self.panes * SECOND) if self.panes else at
+
+    def holds(self, other: int, at: int) -> bool:
+        """Whether an event of the time `other` is in the window of one of the time `at`."""
+        end = at - self.delay * SECOND
+        return self.pane(end - self.seconds * SECOND + 1) <= self.pane(other) <= self.pane(end)
 
     def counts(self, pay: "Pay") -> bool:
         return WHERE[self.where](pay)
@@ -74,6 +87,7 @@ class Spec:
             f'window = "{self.seconds}s"\n'
             + (f'delay = "{self.delay}s"\n' if self.delay else "")
             + (f'session = "{self.session}s"\n' if self.session else "")
+            + (f'resolution = "{self.panes}s"\n' if self.panes else "")
             + (f"where = '{self.where}'\n" if self.where else "")
             + (f"over_key = {json.dumps(self.key)}\n" if self.by else "")
         )
@@ -137,6 +151,26 @@ SPECS = [
     Spec("by_friend", ("user",), "max", "n", 5, by=("friend",)),
     Spec("by_friend_there", ("user", "shop"), "first_seen_age", None, 5, by=("friend", "shop")),
     Spec("own_as_friend", ("user", "shop"), "count", None, 5, by=("user", "friend")),
+    Spec("panes_count", ("user",), "count", None, 6, panes=2),
+    Spec("panes_count_odd", ("user",), "count", None, 5, panes=3),
+    Spec("panes_sum_n", ("user",), "sum", "n", 4, panes=2),
+    Spec("panes_sum_m", ("user",), "sum", "m", 7, panes=3),
+    Spec("panes_sum_x", ("shop",), "sum", "x", 4, panes=2),
+    Spec("panes_avg_n", ("user",), "avg", "n", 4, panes=2),
+    Spec("panes_avg_m", ("user",), "avg", "m", 6, panes=2, where="flag"),
+    Spec("panes_avg_x", ("friend",), "avg", "x", 6, panes=2, by=("user",)),
+    Spec("panes_min", ("user",), "min", "m", 4, panes=2),
+    Spec("panes_max", ("user",), "max", "x", 4, panes=2, delay=1),
+    Spec("panes_stddev_n", ("user",), "stddev", "n", 6, panes=2),
+    Spec("panes_stddev_m", ("user",), "stddev", "m", 6, panes=2, delay=3),
+    Spec("panes_stddev_x", ("shop",), "stddev", "x", 7, panes=7),
+    Spec("panes_kinds", ("user",), "distinct", "tag", 6, panes=2),
+    Spec("panes_kinds_x", ("user",), "distinct", "x", 6, panes=2, where=RED),
+    Spec("panes_mode", ("user",), "mode_share", "flag", 6, panes=3),
+    Spec("panes_entropy", ("friend", "shop"), "entropy", "n", 6, panes=2, by=("user", "shop")),
+    Spec("panes_share", ("user",), "fraud_rate", "flag", 6, panes=2),
+    Spec("panes_known", ("user",), "first_seen_age", None, 7, panes=2),
+    Spec("panes_known_before", ("shop",), "first_seen_age", None, 6, panes=2, delay=2),
 ]
 
 
@@ -169,7 +203,10 @@ def told(verdict: Verdict | DeadLetter) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    longest = {spec.log: max(other.seconds + other.delay for other in specs if other.log == spec.log) for spec in specs}
+    longest = {
+        spec.log: max(other.seconds + other.delay + other.panes for other in specs if other.log == spec.log)
+        for spec in specs
+    }
     answers = []
     for number, pay in enumerate(pays):
         watermark = max(other["at"] for other in pays[: number + 1] if other["partition"] == pay["partition"])
@@ -187,9 +224,8 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
                         other[name] == pay.get(mine) for name, mine in zip(spec.key, spec.by or spec.key, strict=True)
                     )
                     and spec.counts(other)
-                    and max(pay["at"] - (spec.seconds + spec.delay) * SECOND, keep)
-                    < other["at"]
-                    <= pay["at"] - spec.delay * SECOND
+                    and spec.holds(other["at"], pay["at"])
+                    and spec.pane(other["at"]) > keep
                 ),
             )
             if spec.session:
@@ -209,7 +245,8 @@ def naive(specs: Sequence[Spec], pays: Sequence[Pay]) -> list[tuple[dict[str, An
             if any(pay.get(name) is None for name in own):
                 values[spec.name] = None
             origins = [f"pays/{pays[at]['partition']}/{at}" for _, at in window]
-            evidence[spec.name] = {"total": len(window), "newest": origins[-20:]}
+            if not spec.panes:
+                evidence[spec.name] = {"total": len(window), "newest": origins[-20:]}
         answers.append((values, evidence))
     return answers
 
@@ -235,7 +272,7 @@ def value_of(  # noqa: C901, PLR0911, PLR0912  (one for each aggregate)
         case "stddev":
             return rounded(pstdev(map(Fraction, values)), spec) if len(values) > 1 else None
         case "first_seen_age":
-            return (pay["at"] - window[0]["at"]) / SECOND if window else None
+            return (pay["at"] - spec.pane(window[0]["at"])) / SECOND if window else None
         case "mode_share":
             return max(map(values.count, values)) / len(values) if values else None
         case "fraud_rate":
@@ -476,6 +513,65 @@ def test_the_largest_partition_and_offset_keep_their_origin() -> None:
     assert told(verdict)[1]["count_long"]["newest"] == [f"pays/32767/{2**48 - 1}"] * 2
 
 
+# --- panes -------------------------------------------------------------------------------------------------------
+
+
+def paned(name: str, fn: str, of: str | None = None, seconds: int = 6, delay: int = 0) -> Spec:
+    return Spec(name, ("user",), fn, of, seconds, delay, panes=3)
+
+
+def test_a_window_of_panes_is_never_too_short_and_less_than_a_pane_too_long() -> None:
+    pack = pack_of([paned("count", "count")])
+    (phase,) = {START // SECOND % 3}
+    zero = 3 - phase  # a pane begins here
+
+    # At 8.5 the window (2.5, 8.5] holds the panes of 0, 3 and 6.
+    assert values(pack, "count", pays_at(zero - 0.001, zero, zero + 2.999, zero + 8.5)) == [1, 2, 3, 3]
+    # At 9 the window (3, 9] begins behind the pane of 0.
+    assert values(pack, "count", pays_at(zero, zero + 2.999, zero + 3, zero + 8.999999)) == [1, 2, 3, 4]
+    assert values(pack, "count", pays_at(zero, zero + 2.999, zero + 3, zero + 9)) == [1, 2, 3, 2]
+
+
+def test_an_event_out_of_order_sees_the_whole_pane_it_falls_in_and_no_later_one() -> None:
+    zero = 3 - START // SECOND % 3
+    pack = pack_of([paned("count", "count"), paned("largest", "max", "n")])
+    pays = [pay | {"n": n} for n, pay in enumerate(pays_at(zero + 2, zero + 4, zero + 1))]
+
+    assert values(pack, "count", pays) == [1, 2, 2]
+    assert values(pack, "largest", pays) == [0, 1, 2]
+
+
+def test_what_panes_keep_grows_with_time_and_not_with_events() -> None:
+    def stored(*, apart: float) -> int:
+        pays = [pay | {"n": n % 3} for n, pay in enumerate(pays_at(*[n * apart for n in range(2_000)]))]
+        pack = pack_of([paned("count", "count"), paned("kinds", "distinct", "n"), paned("spread", "stddev", "n")])
+        _, state = state_of(pack, pays)
+        (history,) = msgspec.msgpack.decode(state.snapshot())["logs"]["pay/user/panes:3000000"]["keys"].values()
+        return max(map(len, history))
+
+    assert stored(apart=0.001) <= 3
+    assert stored(apart=0.5) <= 2 * (6 + 3 + LATENESS) // 3 + 2
+
+
+def test_panes_name_no_events_as_evidence() -> None:
+    (verdict,) = judged(pack_of([paned("count", "count"), spec("exact", "count")]), records_of(pays_at(0)))
+    assert set(told(verdict)[1]) == {"exact"}
+
+
+@pytest.mark.parametrize("large", [1.7e308, -1.7e308, 1e200])
+def test_floats_too_large_to_be_squared_leave_the_rest_of_their_panes_alone(large: float) -> None:
+    specs = [paned(fn, fn, "x") for fn in ("sum", "avg", "min", "max", "stddev")]
+    first = pays_at(0, 0, 1, 1, x=large)
+    pays = [*first[:1], first[1] | {"x": -large}, first[2], first[3] | {"x": -large}]
+
+    *_, last = [told(verdict)[0] for verdict in judged(pack_of(specs), records_of(pays))]
+
+    assert abs(last["sum"]) <= abs(large) * 1e-9
+    assert abs(last["avg"]) <= abs(large) * 1e-9
+    assert (last["min"], last["max"]) == (-abs(large), abs(large))
+    assert last["stddev"] is None
+
+
 # --- keys --------------------------------------------------------------------------------------------------------
 
 texts = st.text(st.sampled_from('\0a"[],\\'), max_size=4)
@@ -531,7 +627,7 @@ def test_expired_keys_leave_memory_and_snapshot() -> None:
     full = len(state.snapshot())
 
     decoder = Decoder(program)
-    last = record(pays_at(12)[0] | {"lat": 0.0, "lon": 0.0}, 1000)
+    last = record(pays_at(30)[0] | {"lat": 0.0, "lon": 0.0}, 1000)
     (event,) = decoder.decode([last])
     state.update([event], [])  # type: ignore[list-item]
     state.evict()
@@ -628,6 +724,19 @@ def test_a_column_new_to_a_log_starts_unknown_or_at_zero() -> None:
 
     assert first == {"count": 3, "sum_n": 5, "sum_x": 0.25, "last": None, "kinds": 1}
     assert second == {"count": 4, "sum_n": 10, "sum_x": 0.5, "last": 5, "kinds": 1}
+
+
+def test_a_column_new_to_panes_starts_with_the_events_after_the_change() -> None:
+    before = pack_of([paned("count", "count", seconds=60)])
+    columns = [("sum_n", "sum", "n"), ("sum_x", "sum", "x"), ("least", "min", "n"), ("most", "max", "m")]
+    columns += [("kinds", "distinct", "flag"), ("mode", "mode_share", "flag"), ("spread", "stddev", "n")]
+    after = pack_of([paned("count", "count", seconds=60), *(paned(*column, seconds=60) for column in columns)])
+
+    first, second, third = continued(before, after, pays_at(0, 1, 4), pays_at(4, 10, 2, n=5, x=0.25, m=2_000_000))
+
+    start = {"sum_n": 5, "sum_x": 0.25, "least": 5, "most": 2, "kinds": 1, "mode": 1.0, "spread": None}
+    assert first == {"count": 4, **start}
+    assert second == third == {**start, "count": 5, "sum_n": 10, "sum_x": 0.5, "spread": 0.0}
 
 
 def test_a_field_of_another_kind_starts_anew() -> None:

@@ -213,6 +213,26 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
         ),
         (
             'window = "10s"',
+            'window = "10s"\nresolution = "11s"',
+            "11:14: feature pays_10s: expected a resolution of at least 1s and at most the window, got '11s'",
+        ),
+        (
+            'window = "10s"',
+            'window = "10s"\nresolution = "999ms"',
+            "11:14: feature pays_10s: expected a resolution of at least 1s and at most the window, got '999ms'",
+        ),
+        (
+            'window = "10s"',
+            'window = "10s"\nsession = "5s"\nresolution = "5s"',
+            "12:14: feature pays_10s: a session needs each event, so it takes no resolution",
+        ),
+        (
+            'fn = "count"\nwindow = "10s"',
+            'fn = "gap"\nwindow = "10s"\nresolution = "5s"',
+            "11:14: feature pays_10s: gap needs each event, so it takes no resolution",
+        ),
+        (
+            'window = "10s"',
             'window = "10s"\nsession = "5"',
             '11:11: feature pays_10s: session: expected a duration such as "10s", "5m", "24h" or "7d", got "5"',
         ),

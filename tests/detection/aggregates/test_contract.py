@@ -1,6 +1,7 @@
 """What every aggregate promises, whatever it measures."""
 
 import doctest
+import re
 import sys
 from typing import Any
 
@@ -83,6 +84,22 @@ def test_it_reads_the_columns_it_asks_for_and_no_others(aggregate: Aggregate, ki
     assert ("VALUES" in source) == ("value" in columns)
     assert ("OTHERS" in source) == (aggregate.pair is not None)
     assert ("TOTALS" in source) == ("total" in columns)
+
+
+@every_case
+def test_over_panes_it_reads_the_columns_it_asks_for_and_no_others(aggregate: Aggregate, kind: Kind | None) -> None:
+    columns = aggregate.panes(kind)
+    window = Window("START", "STOP", "TIMES", "VALUES", "TOTALS", "PAST", "TIME", "OTHERS", "HERE", "COUNTS")
+
+    if columns is None:  # it needs each event
+        assert {"PAST", "OTHERS", "gap_deviation"} & set(re.findall(r"\w+", aggregate.source(window, kind)))
+        return
+    source = aggregate.paned(window, kind)
+    assert "value" not in columns
+    assert ("VALUES" in source) == bool(set(columns) - {"total"})
+    assert ("TOTALS" in source) == ("total" in columns)
+    assert not {"PAST", "OTHERS", "HERE"} & set(re.findall(r"\w+", source))
+    assert "STOP - START" not in source
 
 
 @pytest.mark.parametrize(("name", "aggregate"), AGGREGATES.items())
