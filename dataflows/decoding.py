@@ -52,7 +52,7 @@ class _Lane(StatefulSourcePartition[Event | DeadLetter, dict[str, Any]]):
 
     @override
     def snapshot(self) -> dict[str, Any]:
-        return {"format": STATE_FORMAT, "source": self._lane.snapshot(), "watermarks": self._decoder.watermarks()}
+        return {"format": STATE_FORMAT, "source": self._lane.snapshot(), **self._decoder.snapshot()}
 
     @override
     def close(self) -> None:
@@ -75,10 +75,8 @@ class DecodingSource(FixedPartitionedSource[Event | DeadLetter, dict[str, Any]])
         if resume_state is not None and resume_state.get("format") != STATE_FORMAT:
             msg = f"state of source {for_part}: expected format {STATE_FORMAT}, got {resume_state.get('format')!r}"
             raise StateError(msg)
-        state = resume_state or {"source": None, "watermarks": {}}
-        return _Lane(
-            self._source.build_part(step_id, for_part, state["source"]), Decoder(self._program, state["watermarks"])
-        )
+        state = resume_state or {"source": None}
+        return _Lane(self._source.build_part(step_id, for_part, state["source"]), Decoder(self._program, state))
 
 
 @operator

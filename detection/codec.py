@@ -57,6 +57,7 @@ SYSTEM: Final[tuple[tuple[str, Any, Any], ...]] = (
     ("watermark", int, 0),  # the newest event time of the partition so far, this event's included, us
     ("lane", int, 0),  # its key group, or its partition where it has no key: what must stay in order has the same one
     ("sequence", int, 0),  # counts the partition's events that several keyed steps work on
+    ("warming", str, ""),  # features whose windows have not yet seen their whole length, with commas between
     ("clash", bool, False),  # the input has a member that the verdict adds
     ("features", tuple, ()),  # what the keyed steps computed, see `detection.features.Plan.computed`
 )

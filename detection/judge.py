@@ -111,7 +111,7 @@ class Judge:
                 ]
             else:
                 lines += [f"if {rule.condition.source}: hits.append({number})"]
-        remarks = ["hits", "raw[-1] != 125", "e.clash", "e.time < e.watermark - LATENESS"]
+        remarks = ["hits", "e.warming", "raw[-1] != 125", "e.clash", "e.time < e.watermark - LATENESS"]
         if all(item.optional for item in event.members):
             remarks += ["b'\"' not in raw"]  # {}: nothing to put a comma behind
         lines += [f"if {' or '.join(remarks)}: return full(e, hits, added)"]
@@ -192,6 +192,8 @@ class Judge:
         self.counts.late += late
         address = f"{topic}/{e.partition}/{e.offset}"
         answer = self._answer(decision, reasons, rules, address, evidence, late=late, score=score)
+        if e.warming:
+            answer["verdict"]["warming"] = e.warming.split(",")
         blocked = decision == "block"
         extra = added(e, fraudulent=blocked, decision=decision, score=score) if self.event.added else b""
         return Verdict(blocked, decision, self.event.topics[decision], e.key, self._write(e, answer, extra), e.lane)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from detection.codec import Event, EventCodec
@@ -11,9 +12,10 @@ from detection.judge import Judge
 from detection.lists import Lists
 from detection.pack import Pack
 from detection.records import DeadLetter, Record, Verdict
+from detection.warming import Warming
 
-Watermarks: TypeAlias = dict[str, dict[int, int]]
-"""The newest event time so far, us, by topic and partition."""
+DecoderState: TypeAlias = dict[str, Any]
+"""What a decoder remembers: plain builtins, see `Decoder.snapshot`."""
 
 
 class Program:
@@ -49,9 +51,15 @@ class Decoder:
     event that was in time before a crash is in time after it.
     """
 
-    def __init__(self, program: Program, watermarks: Mapping[str, Mapping[int, int]] | None = None) -> None:
+    def __init__(self, program: Program, state: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Begin anew, or go on from a snapshot, which may be one under another pack."""
         self._codecs = {topic: codec.decode for topic, codec in program.codecs.items()}
-        self._watermarks: Watermarks = {topic: dict((watermarks or {}).get(topic, {})) for topic in self._codecs}
+        watermarks, kept, since = (state.get(name, {}) for name in ("watermarks", "kept", "since"))
+        self._watermarks: dict[str, dict[int, int]] = {topic: dict(watermarks.get(topic, {})) for topic in self._codecs}
+        self._warming = {
+            topic: Warming(codec.event, program.plan, self._watermarks[topic], kept.get(topic), since.get(topic, {}))
+            for topic, codec in program.codecs.items()
+        }
         self._sequences: dict[tuple[str, int], int] = {}
         self._dead_letters = program.dead_letters
         # Without a key group of its own an event stays in order with its partition.
@@ -69,6 +77,7 @@ class Decoder:
                 decode, marks = self._codecs[topic], self._watermarks[topic]
                 sequences = self._sequences if topic in self._partitioned else None
                 watermark = marks.get(partition)
+                warming = self._warming[topic]
             try:
                 event = decode(record)
             except UndecodableError as error:
@@ -78,15 +87,25 @@ class Decoder:
             if watermark is None or event.time > watermark:
                 marks[partition] = watermark = event.time
             event.watermark = watermark
+            if partition in warming.since:
+                event.warming = ",".join(warming.names(partition, event.time, watermark))
             if sequences is not None:
                 event.lane = partition
                 event.sequence = sequences[topic, partition] = sequences.get((topic, partition), 0) + 1
             out.append(event)
         return out
 
-    def watermarks(self) -> Watermarks:
-        """A copy, for the snapshot."""
-        return {topic: dict(marks) for topic, marks in self._watermarks.items() if marks}
+    def snapshot(self) -> DecoderState:
+        """A copy of what it remembers, by topic.
+
+        `watermarks`: the newest event time so far, us, by partition. `kept` and `since`: see `detection.warming`.
+        """
+        marked = {topic: marks for topic, marks in self._watermarks.items() if marks}
+        return {
+            "watermarks": {topic: dict(marks) for topic, marks in marked.items()},
+            "kept": {topic: self._warming[topic].kept for topic in marked},
+            "since": {topic: self._warming[topic].snapshot() for topic in marked if self._warming[topic].since},
+        }
 
 
 class Engine:
@@ -147,12 +166,16 @@ class Engine:
         verdict: Verdict = self.program.judges[event.kind].judge(event)
         return verdict
 
-    def snapshot(self) -> tuple[Watermarks, list[bytes]]:
+    def snapshot(self) -> tuple[DecoderState, list[bytes]]:
         """The state so far."""
-        return self._decoder.watermarks(), [state.snapshot() for state in self._states]
+        return self._decoder.snapshot(), [state.snapshot() for state in self._states]
 
-    def restore(self, snapshot: tuple[Watermarks, list[bytes]]) -> None:
-        """Go on from a snapshot."""
-        watermarks, states = snapshot
-        self._decoder = Decoder(self.program, watermarks)
-        self._states = [GroupState.restore(step, state) for step, state in zip(self.program.steps, states, strict=True)]
+    def restore(self, snapshot: tuple[DecoderState, list[bytes]]) -> None:
+        """Go on from a snapshot, which may be one under another pack."""
+        decoder, states = snapshot
+        self._decoder = Decoder(self.program, decoder)
+        found = {GroupState.step_of(state): state for state in states}
+        self._states = [
+            GroupState.restore(step, found[step.name]) if step.name in found else GroupState(step)
+            for step in self.program.steps
+        ]

@@ -53,7 +53,7 @@ def test_the_source_behind_it_sleeps_closes_and_resumes_as_it_wants() -> None:
     assert source.built == ("step", "b", "there")
     assert list(part.next_batch()) == []
     assert part.next_awake() == datetime(2030, 1, 1, tzinfo=UTC)
-    assert part.snapshot() == {"format": 1, "source": "place", "watermarks": {}}
+    assert part.snapshot() == {"format": 1, "source": "place", "watermarks": {}, "kept": {}, "since": {}}
     part.close()
     assert source.part.closed
 

@@ -158,9 +158,17 @@ def test_a_pack_that_won_a_keyed_step_goes_on(store: RecoveryConfig) -> None:
     source = with_sentinels(RECORDS, TestingSource.EOF, [120])
     outputs = Outputs()
     run(smaller, source, store=store, outputs=outputs)
+    assert not any(b'"warming"' in verdict.value for verdict in [*outputs.fraud, *outputs.review, *outputs.legit])
     run(wide(), source, store=store, outputs=outputs)
 
     assert set(outputs.by_origin()) == {record.origin for record in RECORDS}
+    warming = {
+        name
+        for verdict in [*outputs.fraud, *outputs.review, *outputs.legit]
+        for name in json.loads(verdict.value)["verdict"].get("warming", [])
+    }
+    assert "device_users" in warming
+    assert "user_spent" not in warming
 
 
 # --- states that cannot be continued ---------------------------------------------------------------------------------

@@ -403,7 +403,7 @@ def batched(
             states = [
                 GroupState.restore(step, state.snapshot()) for step, state in zip(program.steps, states, strict=True)
             ]
-            decoder = Decoder(program, decoder.watermarks())
+            decoder = Decoder(program, decoder.snapshot())
         if evict:
             for state in states:
                 state.evict()
@@ -684,7 +684,7 @@ def continued(before: Pack, after: Pack, first: Iterable[Pay], then: Iterable[Pa
     _, state = state_of(before, pays)
     program = Program(after)
     restored = GroupState.restore(program.steps[0], state.snapshot())
-    decoder = Decoder(program, {"pays": {0: max(pay["at"] for pay in pays)}})
+    decoder = Decoder(program, {"watermarks": {"pays": {0: max(pay["at"] for pay in pays)}}})
     events = decoder.decode(records_of([*pays, *rest])[len(pays) :])
     restored.update(events, [])  # type: ignore[arg-type]
     again = GroupState.restore(program.steps[0], restored.snapshot())

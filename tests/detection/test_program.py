@@ -111,14 +111,14 @@ def test_a_watermark_is_the_newest_event_time_of_its_partition() -> None:
     events = decoder.decode(record("pays", {"user": "a", "shop": "s", "at": at}, partition) for partition, at in times)
 
     assert [event.watermark for event in events if not isinstance(event, DeadLetter)] == [5000, 3000, 5000, 6000, 3000]
-    assert decoder.watermarks() == {"pays": {0: 6000, 1: 3000}}
+    assert decoder.snapshot()["watermarks"] == {"pays": {0: 6000, 1: 3000}}
 
 
 def test_a_decoder_goes_on_from_its_watermarks_and_gives_away_copies() -> None:
     program = Program(PACK)
     marks = {"pays": {0: 10_000}, "gone": {0: 1}}
-    decoder = Decoder(program, marks)
-    taken = decoder.watermarks()
+    decoder = Decoder(program, {"watermarks": marks})
+    taken = decoder.snapshot()["watermarks"]
     (event,) = decoder.decode([record("pays", {"user": "a", "shop": "s", "at": 20})])
 
     assert not isinstance(event, DeadLetter)

@@ -73,7 +73,11 @@ event.e = { topic = "t", fields = { a = "int" } }
 rule.live = { on = "e", when = "a > 0", reason = "", score = 1, outcome = "block" }
 rule.shadow = { on = "e", when = "a > 0", reason = "", score = 1, outcome = "block", mode = "shadow" }
 """
-    answer = Engine(parse({"p.toml": text})).judge(Record("t", 0, 0, NOON, None, b'{"a": 1, "reason": 1}'))
+    feature = 'feature.f = { on = "e", key = ["a"], fn = "count", window = "1h" }\n'
+    before, after = Engine(parse({"p.toml": text})), Engine(parse({"p.toml": text + feature}))
+    before.judge(Record("t", 0, 0, NOON, None, b'{"a": 1}'))
+    after.restore(before.snapshot())
+    answer = after.judge(Record("t", 0, 1, NOON, None, b'{"a": 1, "reason": 1}'))
     assert isinstance(answer, Verdict)
 
     documented = {name.strip("`") for name, _ in table(DOCUMENT, "## The verdict")}
