@@ -1,11 +1,13 @@
 """`fraud check`."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from cli.errors import PROBLEMS
 from cli.terminal import clean, stdout
 from detection.check import run_tests
+from detection.cost import cost_of
 from detection.errors import PackError
 from detection.loading import parse, read
 from detection.pack import Pack
@@ -51,9 +53,30 @@ def _summary(pack: Pack) -> str:
         )
         for row, (_, rule) in zip(rows, rules, strict=True)
     ]
+    lines += _costs(pack)
     tests = sum(len(rule.tests) for _, rule in rules)
     counts = (_number(len(pack.events), "event"), _number(len(rules), "rule"), f"{_number(tests, 'test')} passed")
     return "\n".join([*lines, f"pack {pack.hash}: {', '.join(counts)}: no problems"])
+
+
+def _costs(pack: Pack) -> Iterator[str]:
+    """A line an event type: what one event costs, and what its busiest key keeps."""
+    cost = cost_of(pack)
+    for event in pack.events:
+        line = f"{event.name}: about {_two_digits(cost.events[event.name])} µs an event"
+        mine = [history for history in cost.histories if history.event.name == event.name]
+        if mine:
+            largest = max(mine, key=lambda history: history.size)
+            key = ", ".join(part.name for part in largest.key)
+            size = f"{_two_digits(largest.size / 1000)} kB"
+            line += (
+                f"; the busiest {key} ({largest.hourly:,} an hour) takes about {size} for {largest.features[0].name}"
+            )
+        yield line
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):,.15g}"
 
 
 def _number(number: int, thing: str) -> str:

@@ -216,6 +216,7 @@ class EventType:
         constants: The values that the expressions' sources name.
         symbols: What each name stands for.
         derivation: The values that the sources of derived fields name.
+        busiest: Events an hour of the busiest value of a field, as far as the pack says.
     """
 
     name: str
@@ -232,6 +233,7 @@ class EventType:
     symbols: Mapping[str, Symbol]
     time_path: tuple[str, ...] = ()
     derivation: Constants = field(default_factory=Constants)
+    busiest: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def derived(self) -> tuple[Field, ...]:

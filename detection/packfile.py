@@ -36,6 +36,11 @@ class EventTable(Table):
     derive: dict[Name, str] | None = Field(
         None, description="Fields computed from others, in order: name = expression."
     )
+    busiest: dict[Name, Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="Events an hour of the busiest value of a field, for the estimate of cost: `{ shop = 3600 }`; "
+        "absent: 60.",
+    )
     block_topic: str | None = Field(None, description="Where blocked events go; absent: FRAUD_TOPIC.")
     review_topic: str | None = Field(None, description="Where events to review go; absent: REVIEW_TOPIC.")
     accept_topic: str | None = Field(None, description="Where accepted events go; absent: LEGIT_TOPIC.")

@@ -113,6 +113,10 @@ class Aggregate(ABC):
         """The columns it needs beside the times."""
         return ()
 
+    def work(self, of: Kind | None, *, paned: bool) -> int:  # noqa: ARG002  (most look at the ends of a window only)
+        """About how many ns each entry of the window costs; 0: the window's length does not matter."""
+        return 0
+
     @abstractmethod
     def source(self, window: Window, of: Kind | None) -> str:
         """Python source of the value; `fsum` is in its scope. Without `of_none` the window holds an event."""

@@ -46,6 +46,10 @@ class Avg(Aggregate):
         """Running sums, or the values where sums would drift."""
         return (Column.VALUE,) if of is Kind.FLOAT else (Column.TOTAL,)
 
+    def work(self, of: Kind | None, *, paned: bool) -> int:
+        """It looks at each."""
+        return (76 if paned else 36) if of is Kind.FLOAT else 0
+
     def source(self, window: Window, of: Kind | None) -> str:
         """One division."""
         if of is Kind.FLOAT:

@@ -33,6 +33,10 @@ class Distinct(Aggregate):
         """The values themselves."""
         return (Column.VALUE,)
 
+    def work(self, of: Kind | None, *, paned: bool) -> int:  # noqa: ARG002
+        """It looks at each."""
+        return 195 if paned else 40
+
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """A set of the slice, without the None of events from before the field was kept."""
         return f"(len(d := set({window.values}[{window.start}:{window.stop}])) - (None in d))"

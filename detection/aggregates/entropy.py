@@ -48,6 +48,10 @@ class Entropy(Aggregate):
         """The values themselves."""
         return (Column.VALUE,)
 
+    def work(self, of: Kind | None, *, paned: bool) -> int:  # noqa: ARG002
+        """It looks at each."""
+        return 2_000 if paned else 130
+
     def source(self, window: Window, of: Kind | None) -> str:  # noqa: ARG002
         """One pass over the slice."""
         return f"bits(Counter({window.values}[{window.start}:{window.stop}]))"

@@ -90,6 +90,10 @@ class Stddev(Aggregate):
         """The values themselves."""
         return (Column.VALUE,)
 
+    def work(self, of: Kind | None, *, paned: bool) -> int:
+        """It looks at each."""
+        return 176 if paned else 225 if of is Kind.FLOAT else 60
+
     def source(self, window: Window, of: Kind | None) -> str:
         """Two passes over the slice."""
         ways = {Kind.MONEY: "whole_deviation", Kind.INT: "int_deviation", Kind.FLOAT: "float_deviation"}

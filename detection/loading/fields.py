@@ -109,6 +109,13 @@ class FieldLoader:
             return None
         return Field(match["name"], Kind.TIME, match["optional"] is not None, path=_path(match["path"]))
 
+    def busiest(self, owner: File, event: str, table: EventTable, fields: Mapping[str, Field]) -> dict[str, int]:
+        """How busy the keys of an event type are."""
+        for name in (table.busiest or {}).keys() - fields.keys():
+            path = ("event", event, "busiest", name)
+            self._report.unknown(owner, path, f"event {event}: busiest: no field", name, fields, key=True)
+        return dict(table.busiest or {})
+
     def apart(self, owner: File, event: str, members: Iterable[Field]) -> None:
         """No two fields read one member, and none reads a member of what another takes for a plain value."""
         known: dict[tuple[str, ...], str] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
+from detection.cost import LARGEST_HISTORY, SLOWEST_EVENT, Cost, cost_of
 from detection.errors import PackError, Problem
 from detection.expressions import Constants, Symbol
 from detection.loading.digest import digest
@@ -71,6 +72,8 @@ class Loader:
             names = ", ".join(file.name for file in self._files)
             report.problems.append(Problem(names, 0, 0, "pack: declares no event"))
         compiled = self._events(events, features, rules, lists) if events else ()
+        if not report.problems:
+            self._limit(cost_of(Pack("", compiled)), features)
         if report.problems:
             raise PackError(list(dict.fromkeys(report.problems)))
         for section, declared in (("feature", features), ("list", owners)):
@@ -78,6 +81,26 @@ class Loader:
                 if name not in report.read_names:
                     report.warn(owner, (section, name), f"{section} {name}: nobody reads it", key=True)
         return Pack(self._hash(lists), compiled, tuple(report.warnings), tuple(lists.values()))
+
+    def _limit(self, cost: Cost, owners: Mapping[str, File]) -> None:
+        """No key may take more than a process can bear."""
+        hint = 'give it a resolution such as "1d", or say in busiest that there are fewer events'
+        for history in (history for history in cost.histories if history.size > LARGEST_HISTORY):
+            name = history.features[0].name
+            busiest = f"the busiest {', '.join(part.name for part in history.key)} ({history.hourly:,} an hour)"
+            keeps = f"keeps {history.entries:,} {history.event.name} events of {busiest}"
+            expected = f"expected at most {LARGEST_HISTORY >> 20} MB, got {history.size >> 20}"
+            message = f"feature {name}: {keeps}: {expected}"
+            self._report.at(owners[name], ("feature", name, "window"), message, hint=hint)
+        for event in (event for event, micros in cost.events.items() if micros > SLOWEST_EVENT):
+            mine = [name for name, owner in owners.items() if owner.table.feature[name].on == event]
+            name = max(mine, key=lambda name: cost.features[name])
+            work = f"makes an event of the busiest key cost {cost.features[name] / 1000:.1f} ms"
+            expected = (
+                f"expected at most {SLOWEST_EVENT / 1000:.0f} ms with all others, got {cost.events[event] / 1000:.1f}"
+            )
+            message = f"feature {name}: {work}: {expected}"
+            self._report.at(owners[name], ("feature", name, "window"), message, hint=hint)
 
     def _merged(self, section: str) -> dict[str, File]:
         owners: dict[str, File] = {}
@@ -98,6 +121,8 @@ class Loader:
         for table in tables:
             for rule in table["rule"].values():
                 del rule["test"]
+            for event in table["event"].values():
+                event.pop("busiest", None)
         merged = {
             section: {name: item for table in tables for name, item in table[section].items()}
             for section in ("event", "feature", "rule")
@@ -157,6 +182,7 @@ class Loader:
                     added=judging.added(owner, name, table, symbols, constants),
                     constants=constants,
                     symbols=symbols,
+                    busiest=fields.busiest(owner, name, table, known[name]),
                 )
             )
         self._topics.apart(compiled, owners, lists)

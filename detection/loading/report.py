@@ -65,14 +65,23 @@ class Report:
         line, column = places.key(path) if key else places.value(path)
         self.warnings.append(Problem(owner.name, line, column, message))
 
-    def unknown(self, owner: File, path: tuple[str | int, ...], subject: str, got: str, known: Iterable[str]) -> None:
+    def unknown(
+        self,
+        owner: File,
+        path: tuple[str | int, ...],
+        subject: str,
+        got: str,
+        known: Iterable[str],
+        *,
+        key: bool = False,
+    ) -> None:
         """Keep that a name is none of those known, with the nearest of them."""
         if got in self.broken:
             return
         names = list(known)
         close = get_close_matches(got, names, n=1)
         hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}" if names else None
-        self.at(owner, path, f"{subject} {got!r}", hint=hint)
+        self.at(owner, path, f"{subject} {got!r}", key=key, hint=hint)
 
     def duration(self, owner: File, path: tuple[str | int, ...], subject: str, text: str) -> int:
         """Read a duration; 0 if it is none."""

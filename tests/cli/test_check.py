@@ -31,9 +31,10 @@ def test_the_shipped_packs_are_checked_when_none_is_named(fraud) -> None:
 
 
 def test_a_pack_that_is_right_gives_a_line_a_rule_and_0(fraud, tmp_path: Path) -> None:
-    first, last = fraud("check", write(tmp_path, PACK)).splitlines()
+    first, cost, last = fraud("check", write(tmp_path, PACK)).splitlines()
 
     assert first == "large  pay  live  block  score 50  1 test passed"
+    assert cost == "pay: about 3 µs an event"
     assert last.endswith(": 1 event, 1 rule, 1 test passed: no problems")
 
 
@@ -69,7 +70,7 @@ def test_a_failing_inline_test_is_a_problem(fraud, tmp_path: Path) -> None:
 def test_a_warning_is_told_and_no_reason_to_fail(fraud, tmp_path: Path) -> None:
     pack = PACK.partition("[[")[0].replace("amount > 400", "1 < 2")
 
-    warning, rule, _ = fraud("check", write(tmp_path, pack)).splitlines()
+    warning, rule, _, _ = fraud("check", write(tmp_path, pack)).splitlines()
 
     assert warning == "x.toml:7:8: warning: rule large: its condition reads nothing, so it is always the same"
     assert rule.endswith("no tests")

@@ -93,7 +93,7 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
         (
             'topic = "pays"',
             'topic = "pays"\n"x y" = 1',
-            "3:1: event.pay.x y: no such key (there are topic, fields, time, derive, block_topic, review_topic, accept_topic, add)",
+            "3:1: event.pay.x y: no such key (there are topic, fields, time, derive, busiest, block_topic, review_topic, accept_topic, add)",
         ),
         ("[rule.big]", "[ruel.x]\n\n[rule.big]", '12:2: ruel: no such key (did you mean "rule"?)'),
         ("[rule.big]", "[feature]\nx = 5\n\n[rule.big]", "13:5: feature.x: expected a table, got 5"),
@@ -210,6 +210,16 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
             'window = "10s"',
             'window = "10s"\nsession = "10s"',
             "11:11: feature pays_10s: expected a silence of more than 0 and less than the window, got '10s'",
+        ),
+        (
+            'topic = "pays"',
+            'topic = "pays"\nbusiest = { usr = 5 }',
+            "3:13: event pay: busiest: no field 'usr' (did you mean \"user\"?)",
+        ),
+        (
+            'topic = "pays"',
+            'topic = "pays"\nbusiest = { user = 0 }',
+            "3:20: event.pay.busiest.user: expected greater than or equal to 1, got 0",
         ),
         (
             'window = "10s"',

@@ -9,6 +9,8 @@ CHECKED = {
     "toml",
     "toml part",
     "toml wrong",
+    "toml costly",
+    "text costly",
     "text",
     "console",
     "console norun",

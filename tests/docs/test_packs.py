@@ -52,6 +52,15 @@ def test_the_wrong_pack_gets_the_errors_shown_with_it(blocks: list[Any]) -> None
     assert f"{raised.value}\n" == told.text
 
 
+def test_what_is_too_costly_is_told_as_shown_and_mended_as_shown(blocks: list[Any]) -> None:
+    costly, told = (block.text for block in blocks if block.info.endswith(" costly"))
+    with pytest.raises(PackError) as raised:
+        parse({"mine.toml": costly})
+
+    assert f"{raised.value}\n" == told
+    assert parse({"mine.toml": costly.replace('"30d"', '"30d"\nresolution = "1d"')})
+
+
 def test_the_verdict_shown_is_the_one_the_engine_gives(blocks: list[Any], root: Any) -> None:
     (records,) = [block.text.splitlines() for block in blocks if block.info == "json lines"]
     (shown,) = [block.text for block in blocks if block.info == "json verdict"]
