@@ -12,6 +12,7 @@ from detection.features.columns import nothing
 from detection.features.history import Keys
 from detection.features.plan import ORIGIN_BITS, Log
 from detection.features.step import StepProgram
+from detection.sealed import seal, unseal
 
 STATE_FORMAT: Final = 1
 _EVICT_EVERY: Final = 4
@@ -57,7 +58,7 @@ class GroupState:
             }
 
     def snapshot(self) -> bytes:
-        """The state as msgpack; at every fourth snapshot the expired keys are dropped first."""
+        """The state as sealed msgpack; at every fourth snapshot the expired keys are dropped first."""
         self._snapshots += 1
         if self._snapshots % _EVICT_EVERY == 0:
             self.evict()
@@ -76,9 +77,9 @@ class GroupState:
             },
         }
         try:
-            return _encode(state)
+            return seal(_encode(state))
         except OverflowError:  # running sums beyond 64 bits
-            return _encode(_stringified(state))
+            return seal(_encode(_stringified(state)))
 
     @staticmethod
     def step_of(snapshot: bytes) -> str:
@@ -88,7 +89,7 @@ class GroupState:
             StateError: It is no snapshot.
         """
         try:
-            return str(_decode(snapshot)["step"])
+            return str(read_snapshot(snapshot)["step"])
         except (ValueError, LookupError, TypeError, RecursionError, msgspec.DecodeError) as error:
             msg = f"state: cannot be read: {error}"
             raise StateError(msg) from error
@@ -105,7 +106,7 @@ class GroupState:
         """
         self = cls(program)
         try:
-            state = _decode(snapshot)
+            state = read_snapshot(snapshot)
             if state["format"] != STATE_FORMAT:
                 msg = f"state of step {program.name}: expected format {STATE_FORMAT}, got {state['format']!r}"
                 raise StateError(msg)
@@ -128,6 +129,17 @@ class GroupState:
             msg = f"state of step {program.name}: cannot be read: {error}"
             raise StateError(msg) from error
         return self
+
+
+def read_snapshot(snapshot: bytes) -> dict[str, Any]:
+    """What a snapshot of a key group holds, as `GroupState.snapshot` wrote it.
+
+    Raises:
+        DamagedError: It is not what was written.
+        msgspec.DecodeError: It never was a snapshot.
+    """
+    state: dict[str, Any] = _decode(unseal(snapshot))
+    return state
 
 
 def _names(log: Log) -> list[str]:

@@ -15,8 +15,10 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource
 
 from detection.errors import StateError
+from detection.features.group import read_snapshot
 from detection.loading import parse
 from detection.records import Record
+from detection.sealed import seal
 from tests.dataflows.examples import (
     ENTRIES,
     START,
@@ -192,7 +194,7 @@ def rewrite(folder: Path, step: str, change: Any) -> int:
 
 
 def next_format_of_group(state: bytes) -> bytes:
-    return msgspec.msgpack.encode({**msgspec.msgpack.decode(state), "format": 2})
+    return seal(msgspec.msgpack.encode({**read_snapshot(state), "format": 2}))
 
 
 def next_format_of_source(state: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,12 @@ import json
 import sys
 from typing import Any
 
-import msgspec
 import pytest
 
 from detection.cost import BUSIEST, Cost, cost_of
 from detection.errors import PackError
 from detection.features import GroupState
+from detection.features.group import read_snapshot
 from detection.loading import parse
 from detection.pack import Pack
 from detection.program import Decoder, Program
@@ -71,7 +71,7 @@ def test_a_history_takes_what_was_told_to_a_factor_of_two(features: list[str]) -
         at = {"m": number + 0.25, "flag": number % 2 == 0, "at": START + number * 60_000}
         record = Record("pays", 0, number, -1, None, json.dumps(members | at).encode())
         state.update(Decoder(program).decode([record]), [])  # type: ignore[arg-type]
-    (log,) = msgspec.msgpack.decode(state.snapshot())["logs"].values()
+    (log,) = read_snapshot(state.snapshot())["logs"].values()
     (history,) = log["keys"].values()
 
     # Told is what may be there before the older half is forgotten; here nothing is too old.

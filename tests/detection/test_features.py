@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from detection.errors import StateError
 from detection.features import GroupState
+from detection.features.group import read_snapshot
 from detection.loading import parse
 from detection.pack import Pack
 from detection.program import Decoder, Engine, Program
 from detection.records import DeadLetter, Record, Verdict
+from detection.sealed import seal
 
 SECOND = 1_000_000
 LATENESS = 5
@@ -546,7 +548,7 @@ def test_what_panes_keep_grows_with_time_and_not_with_events() -> None:
         pays = [pay | {"n": n % 3} for n, pay in enumerate(pays_at(*[n * apart for n in range(2_000)]))]
         pack = pack_of([paned("count", "count"), paned("kinds", "distinct", "n"), paned("spread", "stddev", "n")])
         _, state = state_of(pack, pays)
-        (history,) = msgspec.msgpack.decode(state.snapshot())["logs"]["pay/user/panes:3000000"]["keys"].values()
+        (history,) = read_snapshot(state.snapshot())["logs"]["pay/user/panes:3000000"]["keys"].values()
         return max(map(len, history))
 
     assert stored(apart=0.001) <= 3
@@ -658,7 +660,7 @@ def test_at_the_latest_every_fourth_snapshot_evicts() -> None:
 
 def test_a_busy_key_forgets_what_left_its_windows() -> None:
     _, state = state_of(pack_of(SPECS[:5]), pays_at(*[number / 10 for number in range(5_000)]))
-    (history,) = msgspec.msgpack.decode(state.snapshot())["logs"]["pay/user"]["keys"].values()
+    (history,) = read_snapshot(state.snapshot())["logs"]["pay/user"]["keys"].values()
     assert max(len(column) for column in history) <= 2 * 120 + 2  # 12 s are 120 events
 
 
@@ -674,7 +676,7 @@ def test_sums_beyond_64_bits_survive_a_snapshot() -> None:
 
 def test_running_sums_stay_small_on_a_key_that_never_rests() -> None:
     _, state = state_of(pack_of(SPECS[:3]), pays_at(*range(0, 400, 2), n=2**60))
-    (history,) = msgspec.msgpack.decode(state.snapshot())["logs"]["pay/user"]["keys"].values()
+    (history,) = read_snapshot(state.snapshot())["logs"]["pay/user"]["keys"].values()
     assert all(type(total) is int for total in history[2]), "the sums were written as text"
 
 
@@ -776,7 +778,7 @@ def test_a_snapshot_tells_its_step_and_is_refused_by_another() -> None:
 
 def test_a_snapshot_of_another_format_is_refused() -> None:
     program, state = state_of(pack_of([spec("count", "count")]), pays_at(0))
-    later = msgspec.msgpack.encode(msgspec.msgpack.decode(state.snapshot()) | {"format": 2})
+    later = seal(msgspec.msgpack.encode(read_snapshot(state.snapshot()) | {"format": 2}))
 
     with pytest.raises(StateError, match="state of step user: expected format 1, got 2"):
         GroupState.restore(program.steps[0], later)
@@ -791,11 +793,13 @@ def test_a_snapshot_of_another_format_is_refused() -> None:
 @example(msgspec.msgpack.encode({"format": 1, "step": "user", "logs": 5}))
 def test_garbage_is_no_state(snapshot: bytes) -> None:
     program = Program(pack_of([spec("count", "count")]))
-    with pytest.raises(StateError, match=r"^state"):
-        GroupState.restore(program.steps[0], snapshot)
+    for garbage in (snapshot, seal(snapshot)):
+        with pytest.raises(StateError, match=r"^state"):
+            GroupState.restore(program.steps[0], garbage)
 
 
 @pytest.mark.parametrize("snapshot", [b"", b"\x91" * 100_000, b"\x81\xa1\xff\x01", b"\x01", b"\x80", b"\xa1a"])
 def test_garbage_has_no_step(snapshot: bytes) -> None:
-    with pytest.raises(StateError, match=r"^state: cannot be read"):
-        GroupState.step_of(snapshot)
+    for garbage in (snapshot, seal(snapshot)):
+        with pytest.raises(StateError, match=r"^state: cannot be read"):
+            GroupState.step_of(garbage)
