@@ -113,20 +113,21 @@ def _stage(opened: ExitStack, kind: BrokerKind, console: Terminal) -> tuple[Sett
     """Start the broker, and make the topics."""
     if kind == "embedded":
         embedded = opened.enter_context(EmbeddedBroker())
-        settings, pack = _defaults(embedded.address)
+        settings, pack = _defaults(embedded.address, "at_least_once")  # its transactions isolate nothing
         for topic in topics_of(settings, pack):
             embedded.create_topic(topic, _PARTITIONS)
     else:
         kafka = opened.enter_context(ApacheKafka(progress=console.print))
-        settings, pack = _defaults(kafka.address)
+        settings, pack = _defaults(kafka.address, "exactly_once")
         create_missing(settings, topics_of(settings, pack, partitions=_PARTITIONS))
     console.print(f"Kafka is at {settings.kafka_broker_url}, until the demo ends. To look inside:")
     console.print(f"  {_kcat(settings.kafka_broker_url)}")
     return settings, pack
 
 
-def _defaults(address: str) -> tuple[Settings, Pack]:
-    settings = Settings.model_construct(kafka_broker_url=address)  # reads no environment: the rest are the defaults
+def _defaults(address: str, delivery: Literal["exactly_once", "at_least_once"]) -> tuple[Settings, Pack]:
+    # Reads no environment: the rest are the defaults.
+    settings = Settings.model_construct(kafka_broker_url=address, delivery=delivery)
     return settings, load(settings.fraud_packs, settings.topics)
 
 

@@ -97,7 +97,11 @@ class DataflowProcess:
             self._process = subprocess.Popen(  # noqa: S603  (our own command)
                 dataflow_command(0, [], recovery=store, snapshot_seconds=_SNAPSHOT_SECONDS),
                 cwd=folder,  # there is no .env
-                env={**_neutral(os.environ), "KAFKA_BROKER_URL": settings.kafka_broker_url},
+                env={
+                    **_neutral(os.environ),
+                    "KAFKA_BROKER_URL": settings.kafka_broker_url,
+                    "DELIVERY": settings.delivery,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

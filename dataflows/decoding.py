@@ -17,8 +17,9 @@ from detection.codec import Event
 from detection.errors import StateError
 from detection.program import Decoder, Program
 from detection.records import DeadLetter, Record
+from sources.answered import Answered
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,32 @@ class Decoded:
 class _Lane(StatefulSourcePartition[Event | DeadLetter, dict[str, Any]]):
     """A part of a source with a decoder behind it; one snapshot of both."""
 
-    def __init__(self, lane: StatefulSourcePartition[Record, Any], decoder: Decoder) -> None:
+    def __init__(self, lane: StatefulSourcePartition[Record, Any], decoder: Decoder, answered: Answered) -> None:
         self._lane = lane
         self._decoder = decoder
+        self._answered = answered
 
     @override
     def next_batch(self) -> Iterable[Event | DeadLetter]:
         records = self._lane.next_batch()
-        return self._decoder.decode(records) if records else ()
+        if not records:
+            return ()
+        items = self._decoder.decode(records)
+        return self._told(items) if self._answered else items
+
+    def _told(self, items: list[Event | DeadLetter]) -> list[Event | DeadLetter]:
+        """Mark the events that have their answer already, and drop such dead letters: no window needs them."""
+        topics = self._decoder.topics
+        out = []
+        for item in items:
+            if isinstance(item, DeadLetter):
+                record = item.record
+                if not self._answered.is_answered(record.topic, record.partition, record.offset):
+                    out.append(item)
+            else:
+                item.answered = self._answered.is_answered(topics[item.kind], item.partition, item.offset)
+                out.append(item)
+        return out
 
     @override
     def next_awake(self) -> datetime | None:
@@ -60,11 +79,14 @@ class _Lane(StatefulSourcePartition[Event | DeadLetter, dict[str, Any]]):
 
 
 class DecodingSource(FixedPartitionedSource[Event | DeadLetter, dict[str, Any]]):
-    """A source of records, seen as a source of events and dead letters."""
+    """A source of records, seen as a source of events and dead letters; those that have their answer are marked."""
 
-    def __init__(self, source: FixedPartitionedSource[Record, Any], program: Program) -> None:
+    def __init__(
+        self, source: FixedPartitionedSource[Record, Any], program: Program, answered: Answered | None = None
+    ) -> None:
         self._source = source
         self._program = program
+        self._answered = Answered() if answered is None else answered
 
     @override
     def list_parts(self) -> list[str]:
@@ -76,7 +98,8 @@ class DecodingSource(FixedPartitionedSource[Event | DeadLetter, dict[str, Any]])
             msg = f"state of source {for_part}: expected format {STATE_FORMAT}, got {resume_state.get('format')!r}"
             raise StateError(msg)
         state = resume_state or {"source": None}
-        return _Lane(self._source.build_part(step_id, for_part, state["source"]), Decoder(self._program, state))
+        lane = self._source.build_part(step_id, for_part, state["source"])
+        return _Lane(lane, Decoder(self._program, state), self._answered)
 
 
 @operator
@@ -85,9 +108,10 @@ def decode(
     flow: Dataflow,
     source: FixedPartitionedSource[Record, Any],
     program: Program,
+    answered: Answered | None = None,
 ) -> Decoded:
     """Read a source and decode its records: each becomes one event or one dead letter."""
-    split = op.branch("is_event", op.input("source", flow, DecodingSource(source, program)), _is_event)
+    split = op.branch("is_event", op.input("source", flow, DecodingSource(source, program, answered)), _is_event)
     return Decoded(split.trues, split.falses)
 
 

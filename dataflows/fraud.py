@@ -21,6 +21,7 @@ from detection.pack import Pack
 from detection.program import Program
 from detection.records import Record, Verdict
 from sinks.kafka import write
+from sources.answered import Answered
 
 
 def unchanged(lists: Lists) -> None:
@@ -32,6 +33,7 @@ def build(
     source: FixedPartitionedSource[Record, Any],
     sinks: Sinks,
     refresh: Callable[[Lists], None] = unchanged,
+    answered: Answered | None = None,
 ) -> Dataflow:
     """Wire the dataflow. Reads no settings and opens no connection.
 
@@ -40,11 +42,12 @@ def build(
         source: Where they come from.
         sinks: Where the answers go.
         refresh: Brings the pack's lists up to date, before each batch of events is judged.
+        answered: Where the source marks the records that were answered before a restart.
     """
     program = Program(pack)
     watch(program)
     flow = Dataflow("fraud")
-    decoded = decode("decode", flow, source, program)
+    decoded = decode("decode", flow, source, program, answered)
     enriched = windowed_features("features", decoded.events, program)
     verdicts = judge("judge", enriched, program, refresh)
     fraud = op.branch("is_fraud", verdicts, attrgetter("blocked"))
@@ -54,6 +57,8 @@ def build(
     write("review_out", review.trues, sinks.review)
     write("legit_out", review.falses, sinks.legit)
     write("dead_letters_out", decoded.dead_letters, sinks.dead_letters)
+    if sinks.commits is not None:
+        op.input("commits", flow, sinks.commits)
     return flow
 
 
@@ -64,12 +69,12 @@ def judge(
     program: Program,
     refresh: Callable[[Lists], None],
 ) -> Stream[Verdict]:
-    """Judge each event by the rules of its type."""
+    """Judge each event by the rules of its type, unless it has its verdict already."""
     judges = [judge.judge for judge in program.judges]
 
     def verdicts(events: list[Event]) -> list[Verdict]:
         refresh(program.lists)
-        return [judges[event.kind](event) for event in events]
+        return [judges[event.kind](event) for event in events if not event.answered]
 
     return op.flat_map_batch("rules", up, verdicts)
 

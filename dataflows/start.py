@@ -4,19 +4,21 @@ Every reason not to start is one clear line and an exit code that is not 0.
 """
 
 import gc
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
 import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 
+from broker.cluster import MOCK_CLUSTER, ClusterWatch, ends_now, look, places
 from broker.config import consumer_config, producer_config
 from broker.errors import BrokerError
 from broker.logs import logs_to_stderr
 from broker.topics import preflight
+from dataflows.deployment import Arguments, Deployment, StoreError, arguments
+from dataflows.locks import StoreLock
 from dataflows.sinks import Sinks
 from dataflows.stopping import on_signals
 from detection.errors import PackError
@@ -25,11 +27,16 @@ from detection.loading import load
 from detection.pack import Pack
 from detection.records import Record
 from detection.settings import Settings, SettingsError
-from sinks.kafka import KafkaSink, Outboxes
+from sinks.kafka import DeliveryError, KafkaSink, Outboxes
+from sinks.transactions import Commits, TransactionalOutboxes, fence
+from sources.answered import Answered, Tails
 from sources.kafka import KafkaSource
 from sources.lists import KafkaLists
 
 _log = structlog.get_logger(__name__)
+
+_locks: list[StoreLock] = []
+"""Held until the process ends."""
 
 
 class Build(Protocol):
@@ -41,6 +48,7 @@ class Build(Protocol):
         source: FixedPartitionedSource[Record, Any],
         sinks: Sinks,
         refresh: Callable[[Lists], None],
+        answered: Answered,
     ) -> Dataflow:
         """Wire the dataflow."""
         ...
@@ -49,42 +57,89 @@ class Build(Protocol):
 def start(build: Build) -> Dataflow:
     """Read settings and packs, look at the broker, and build the dataflow between Kafka and Kafka.
 
-    Exits with one line when there is no broker, a topic is missing, or a setting or pack is wrong.
+    All processes of a cluster come here before any of them judges, since Bytewax connects them only afterwards. So this
+    is where those who wrote before are shut out.
+
+    Exits with one line when there is no broker, a topic is missing, or a setting, pack or recovery store is wrong.
     """
     stop = on_signals()
     logs_to_stderr()
+    given = arguments()
     try:
         settings = Settings()
         pack = load(settings.fraud_packs, settings.topics)
         consumer, producer = consumer_config(settings), producer_config(settings)
-        preflight(settings, [*pack.topics_in, *pack.topics_of_lists, *pack.topics_out, settings.dead_letter_topic])
-    except (SettingsError, PackError, BrokerError) as error:
+        outputs = [*pack.topics_out, settings.dead_letter_topic]
+        partitions = preflight(settings, [*pack.topics_in, *pack.topics_of_lists, *outputs])
+        watched = {topic: partitions[topic] for topic in (*pack.topics_in, *outputs)}
+        tails = _fenced(settings, pack, given, producer, {topic: partitions[topic] for topic in outputs})
+    except DeliveryError:  # told already
+        sys.exit(1)
+    except (SettingsError, PackError, BrokerError, StoreError) as error:
         _refuse(error)
     for warning in pack.warnings:
         _log.warning(str(warning))
-    if not _has_recovery_store():
+    if given.store is None:
         _log.warning(
             "no recovery store (-r): windows start empty, and after a stop or kill the newest verdicts may come twice"
         )
-    outboxes = Outboxes(producer)
+    answered = Answered()
+    source = KafkaSource(
+        consumer,
+        pack.topics_in,
+        stop=stop,
+        tails=tails,
+        answered=answered,
+        cluster=lambda: ClusterWatch(settings, watched),
+    )
+    if settings.delivery == "exactly_once":
+        transactional = TransactionalOutboxes(producer, settings.application_id)
+        outboxes: Outboxes = transactional
+        commits = Commits(transactional, stop)
+    else:
+        outboxes, commits = Outboxes(producer), None
     sink = KafkaSink(outboxes)
-    dead_letters = KafkaSink(outboxes, settings.dead_letter_topic)
-    source = KafkaSource(consumer, pack.topics_in, stop=stop)
-    lists = KafkaLists(consumer, pack.topics_of_lists)
-    flow = build(pack, source, Sinks(sink, sink, sink, dead_letters), lists)
+    sinks = Sinks(sink, sink, sink, KafkaSink(outboxes, settings.dead_letter_topic), commits)
+    flow = build(pack, source, sinks, KafkaLists(consumer, pack.topics_of_lists), answered)
     _calm_garbage_collector()
     return flow
+
+
+def _fenced(
+    settings: Settings, pack: Pack, given: Arguments, producer: dict[str, Any], outputs: Mapping[str, int]
+) -> Tails:
+    """Shut out who wrote to the outputs before; gives where their tails begin and end."""
+    first: dict[str, int] | None = None
+    workers = given.total_workers
+    cluster, topics = look(settings)
+    if settings.delivery == "exactly_once" and cluster.startswith(MOCK_CLUSTER):
+        where = settings.kafka_broker_url
+        msg = f"{where}: is an embedded broker, whose transactions isolate nothing: set DELIVERY=at_least_once"
+        raise BrokerError(msg)
+    if given.store is not None:
+        _locks.append(StoreLock.take(given.store, given.process, given.processes))
+        deployment = Deployment.open(
+            given.store,
+            application=settings.application_id,
+            cluster=cluster,
+            pack=pack.hash,
+            topics=pack.topics_in,
+        )
+        workers = deployment.fence_up_to(workers)
+        first = deployment.ends(
+            outputs, lambda new: ends_now(settings, places({topic: outputs[topic] for topic in new}))
+        )
+    if settings.delivery == "exactly_once":
+        fence(producer, settings.application_id, workers)
+    # Also where another pack wrote: what it answered must not be answered again.
+    earlier = {address.rpartition("/")[0] for address in first or ()} & topics.keys()
+    ends = ends_now(settings, places({**outputs, **{topic: topics[topic] for topic in earlier}}))
+    return Tails(consumer_config(settings), ends, ends if first is None else first)
 
 
 def _refuse(error: Exception) -> NoReturn:
     sys.stderr.write("".join(f"fraud: {line}\n" for line in str(error).splitlines()))
     sys.exit(1)
-
-
-def _has_recovery_store() -> bool:
-    """Whether `bytewax.run` was given one; it does not tell the dataflow."""
-    given = any(argument.startswith(("-r", "--recovery-directory")) for argument in sys.argv[1:])
-    return given or "BYTEWAX_RECOVERY_DIRECTORY" in os.environ
 
 
 def _calm_garbage_collector() -> None:

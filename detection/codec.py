@@ -59,6 +59,7 @@ SYSTEM: Final[tuple[tuple[str, Any, Any], ...]] = (
     ("sequence", int, 0),  # counts the partition's events that several keyed steps work on
     ("warming", str, ""),  # features whose windows have not yet seen their whole length, with commas between
     ("clash", bool, False),  # the input has a member that the verdict adds
+    ("answered", bool, False),  # judged before a restart: takes its place in the windows, and gets no second verdict
     ("features", tuple, ()),  # what the keyed steps computed, see `detection.features.Plan.computed`
 )
 _WIRE: Final[dict[Kind, Any]] = {

@@ -49,10 +49,14 @@ class Decoder:
 
     The watermark of a partition is the newest event time among its events. It is part of the source's snapshot: an
     event that was in time before a crash is in time after it.
+
+    Attributes:
+        topics: By the number of the event type.
     """
 
     def __init__(self, program: Program, state: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Begin anew, or go on from a snapshot, which may be one under another pack."""
+        self.topics = [event.topic for event in program.pack.events]
         self._codecs = {topic: codec.decode for topic, codec in program.codecs.items()}
         watermarks, kept, since = (state.get(name, {}) for name in ("watermarks", "kept", "since"))
         self._watermarks: dict[str, dict[int, int]] = {topic: dict(watermarks.get(topic, {})) for topic in self._codecs}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
@@ -136,6 +136,11 @@ class Settings(BaseSettings):
         "queuing.transactions",
         validation_alias=AliasChoices("transactions_topic", "kafka_transactions_topic"),
         description="Where the transfers to judge come from. `KAFKA_TRANSACTIONS_TOPIC` is another name for it.",
+    )
+    delivery: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once",
+        description="What a reader with `isolation.level=read_committed` sees after a crash: each verdict once, or the "
+        "newest ones perhaps twice. The first costs transactions.",
     )
     transactions_per_second: float = Field(
         2.0, gt=0, allow_inf_nan=False, description="How many transactions a second the simulator sends."

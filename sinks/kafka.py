@@ -4,7 +4,9 @@ Bytewax does not wait for a stateless sink when it commits a snapshot. So this s
 flushes, and raises if a delivery failed. Its parts are lanes, fixed in number; the lanes of one worker, of all sinks,
 share one producer.
 
-Promise: at least once. What was produced since the last snapshot is produced again after a crash.
+Promise: at least once. What was produced since the last snapshot is produced again after a crash, unless the source
+found it in the output (`sources.answered`); what a killed process still had on its way can come behind that look. With
+the outboxes of `sinks.transactions`: exactly once.
 """
 
 import threading
@@ -76,23 +78,28 @@ class Outboxes:
     """One outbox for each worker, made when the worker first asks."""
 
     def __init__(
-        self, config: Mapping[str, Any], client: Callable[[dict[str, Any]], ProducerClient] = Producer
+        self,
+        config: Mapping[str, Any],
+        client: Callable[[dict[str, Any]], ProducerClient] = Producer,
+        worker: Callable[[], int] = threading.get_ident,
     ) -> None:
         """Open nothing yet.
 
         Args:
             config: librdkafka's configuration, see `broker.config.producer_config`.
             client: Makes the Kafka client.
+            worker: Which worker calls.
         """
         self._config = dict(config)
         self._client = client
+        self._worker = worker
         # By thread, not in a `threading.local`: of a thread that is not Python's own, such as a worker's, one is gone
         # after each call.
         self._outboxes: dict[int, Outbox] = {}
 
     def mine(self) -> "Outbox":
         """The outbox of the worker that asks."""
-        worker = threading.get_ident()
+        worker = self._worker()
         outbox = self._outboxes.get(worker)
         if outbox is None:
             outbox = self._outboxes[worker] = Outbox(self._client(dict(self._config)))

@@ -2,25 +2,28 @@
 
 Bytewax fixes the parts of a source at the start, and a resume whose part is gone fails. So the parts are not
 partitions but **lanes**: partition p of a topic always belongs to the same lane, however many partitions or topics
-there are. A lane's snapshot is its next offset by `topic/partition`. The lanes of one worker share a consumer: 64
-partitions are not 64 clients with 64 buffers.
+there are. The lanes of one worker share a consumer: 64 partitions are not 64 clients with 64 buffers.
+
+A lane's snapshot is its next offset by `topic/partition`, and the bounds behind which answers to later records may
+stand, by output partition (see `sources.answered`).
 """
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import methodcaller
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypedDict
 from zlib import crc32
 
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from typing_extensions import override
 
-from broker.client import ConsumerClient, Message
+from broker.client import ConsumerClient
 from detection.records import Record
+from sources.answered import Answered, Tails
+from sources.reading import CLUSTER_SECONDS, SourceError, complain, count_partitions, headers_of
 
 LANES: Final = 32
 """Part of the stored state: never change it."""
@@ -28,22 +31,42 @@ LANES: Final = 32
 BATCH: Final = 2_500
 """The most records taken from the client at once."""
 
-_CLUSTER_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 1.0
 _ASLEEP: Final = timedelta(milliseconds=500)
 
 _log = structlog.get_logger(__name__)
 
-# For a header whose name is no UTF-8 the client sets an error and returns a value all the same, which a call that
-# CPython has specialised does not look at: the error then comes up somewhere else. This way of calling looks.
-_headers = methodcaller("headers")
+
+class LaneState(TypedDict):
+    """What a lane has in a snapshot.
+
+    Attributes:
+        offsets: The next offsets, by input partition, `topic/partition`.
+        bounds: Where answers to the records from there on can begin, by output partition.
+    """
+
+    offsets: dict[str, int]
+    bounds: dict[str, int]
 
 
-class SourceError(RuntimeError):
-    """Records cannot be read on; the message says what to do. Logged as well, as one line."""
+class Cluster(Protocol):
+    """What the cluster told when it was last asked. Asking does not wait for the answer.
 
-    def __init__(self, message: str) -> None:
-        _log.error(message)
-        super().__init__(message)
+    Attributes:
+        partitions: How many partitions the topics have, by topic.
+        ends: The offset after the last record, by `topic/partition`.
+    """
+
+    @property
+    def partitions(self) -> Mapping[str, int]:
+        """By topic."""
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """By `topic/partition`."""
+
+    def refresh(self) -> None:
+        """Take what was answered, and ask anew."""
 
 
 def lane_of(topic: str, partition: int) -> int:
@@ -55,7 +78,7 @@ def _never() -> bool:
     return False
 
 
-class KafkaSource(FixedPartitionedSource[Record, dict[str, int]]):
+class KafkaSource(FixedPartitionedSource[Record, LaneState]):
     """Reads topics from the snapshot's offsets, else from the group's, else from the beginning.
 
     A lane ends (and the dataflow with it, after an exact snapshot) when `stop` says so. Offsets are also committed to
@@ -68,7 +91,11 @@ class KafkaSource(FixedPartitionedSource[Record, dict[str, int]]):
         topics: Sequence[str],
         *,
         stop: Callable[[], bool] = _never,
+        tails: Tails | None = None,
+        answered: Answered | None = None,
+        cluster: Callable[[], Cluster] | None = None,
         client: Callable[[dict[str, Any]], ConsumerClient] = Consumer,
+        worker: Callable[[], int] = threading.get_ident,
     ) -> None:
         """Open nothing yet.
 
@@ -76,12 +103,20 @@ class KafkaSource(FixedPartitionedSource[Record, dict[str, int]]):
             config: librdkafka's configuration, see `broker.config.consumer_config`.
             topics: What to read; each must exist.
             stop: Asked before each batch; True ends the lanes.
+            tails: What was answered after a snapshot; without it nobody looks.
+            answered: Where that is marked.
+            cluster: Makes what a worker asks for new partitions and the ends of the outputs.
             client: Makes the Kafka client.
+            worker: Which worker calls.
         """
         self._config = dict(config)
         self._topics = tuple(topics)
         self._stop = stop
+        self._tails = tails
+        self._answered = Answered() if answered is None else answered
+        self._cluster = cluster
         self._client = client
+        self._worker = worker
         # By thread, not in a `threading.local`: of a thread that is not Python's own, such as a worker's, one is gone
         # after each call.
         self._readers: dict[int, Reader] = {}
@@ -91,26 +126,48 @@ class KafkaSource(FixedPartitionedSource[Record, dict[str, int]]):
         return [f"lane-{number:02}" for number in range(LANES)]
 
     @override
-    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, int] | None) -> "Lane":
-        worker = threading.get_ident()
+    def build_part(self, step_id: str, for_part: str, resume_state: LaneState | None) -> "Lane":
+        worker = self._worker()
         reader = self._readers.get(worker)
         if reader is None or reader.closed:
-            reader = self._readers[worker] = Reader(self._client(dict(self._config)), self._topics)
-        return reader.lane(int(for_part.removeprefix("lane-")), resume_state, self._stop)
+            reader = self._readers[worker] = Reader(
+                self._client(dict(self._config)),
+                self._topics,
+                tails=self._tails,
+                answered=self._answered,
+                cluster=self._cluster and self._cluster(),
+                stop=self._stop,
+            )
+        return reader.lane(int(for_part.removeprefix("lane-")), resume_state)
 
 
 class Reader:
     """The consumer of one worker, and the lanes it feeds. Used by one thread only."""
 
-    def __init__(self, client: ConsumerClient, topics: Sequence[str]) -> None:
+    def __init__(
+        self,
+        client: ConsumerClient,
+        topics: Sequence[str],
+        *,
+        tails: Tails | None,
+        answered: Answered,
+        cluster: Cluster | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.answered = answered
+        self.stop = stop
         self._client = client
         self._topics = topics
+        self._tails = tails
+        self._cluster = cluster
+        self._lanes: dict[int, Lane] = {}
         self._by_partition: dict[tuple[str, int], Lane] = {}
         self._partitions: dict[str, int] | None = None
+        self._next_look = 0.0
         self._open = 0
         self.closed = False
 
-    def lane(self, number: int, offsets: dict[str, int] | None, stop: Callable[[], bool]) -> "Lane":
+    def lane(self, number: int, state: LaneState | None) -> "Lane":
         """Make a lane and assign its partitions to the consumer."""
         if self._partitions is None:
             self._partitions = count_partitions(self._client, self._topics)
@@ -120,30 +177,49 @@ class Reader:
             for partition in range(count)
             if lane_of(topic, partition) == number
         ]
-        start = dict(offsets or {})
+        start = dict(state["offsets"] if state else {})
         unknown = [part for part in mine if _address(part) not in start]
         if unknown:
             for part in self._committed(unknown):
                 if part.offset >= 0:
                     start[_address(part)] = part.offset
-        lane = Lane(self, start, pump=bool(mine) and not self._by_partition, stop=stop, asleep=not mine)
+        for part in mine:
+            part.offset = start.get(_address(part), OFFSET_BEGINNING)
+        bounds = {} if self._tails is None else self._mark(mine, None if state is None else state["bounds"])
+        lane = Lane(self, start, bounds, pump=not self._lanes)
+        self._lanes[number] = lane
         self._open += 1
-        if mine:
-            self._by_partition.update({(part.topic, part.partition): lane for part in mine})
-            self._client.incremental_assign(
-                [
-                    TopicPartition(part.topic, part.partition, start.get(_address(part), OFFSET_BEGINNING))
-                    for part in mine
-                ]
-            )
+        self._assign(lane, mine)
         return lane
+
+    def _assign(self, lane: "Lane", parts: list[TopicPartition]) -> None:
+        if parts:
+            self._by_partition.update({(part.topic, part.partition): lane for part in parts})
+            lane.parts += [(part.topic, part.partition) for part in parts]
+            self._client.incremental_assign(parts)
+
+    def _mark(self, parts: list[TopicPartition], bounds: dict[str, int] | None) -> dict[str, int]:
+        """Mark what the snapshot's bounds say may have been answered; gives the bounds."""
+        assert self._tails is not None
+        known = self._tails.bounds(bounds)
+        answers = self._tails.answers(known, {_address(part): part.offset for part in parts})
+        for part in parts:
+            self.answered.mark(part.topic, part.partition, answers[_address(part)])
+        return known
+
+    def bounds(self) -> dict[str, int]:
+        """Where answers to records that are not yet read, and were not answered before the start, can begin."""
+        if self._tails is None:
+            return {}
+        ends = self._cluster.ends if self._cluster else {}
+        return {**self._tails.ends, **{address: ends[address] for address in self._tails.ends.keys() & ends.keys()}}
 
     def _committed(self, parts: list[TopicPartition]) -> list[TopicPartition]:
         """The group's offsets; asked again while a young cluster still looks for the group's coordinator."""
-        deadline = monotonic() + _CLUSTER_SECONDS
+        deadline = monotonic() + CLUSTER_SECONDS
         while True:
             try:
-                found = self._client.committed(parts, timeout=_CLUSTER_SECONDS)
+                found = self._client.committed(parts, timeout=CLUSTER_SECONDS)
                 error = next((part.error for part in found if part.error is not None), None)
             except KafkaException as exception:
                 error = exception.args[0]
@@ -157,6 +233,10 @@ class Reader:
 
     def poll(self) -> None:
         """Hand what has arrived to the lanes. Never waits."""
+        if self._cluster is not None and (now := monotonic()) >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self._cluster.refresh()
+            self._take_new_partitions(self._cluster.partitions)
         topic, partition = "", -1
         for message in self._client.consume(BATCH, 0.0):
             if message.error() is not None:
@@ -169,13 +249,31 @@ class Reader:
                 arrive, ahead, address = lane.arrived.append, lane.ahead, f"{topic}/{partition}"
             offset = message.offset()
             kind, timestamp = message.timestamp()
-            try:
-                headers = _headers(message)
-            except SystemError:  # a name that is no UTF-8: the client cannot give any of them then
-                headers = None
             assert offset is not None
-            arrive(Record(topic, partition, offset, timestamp if kind else -1, message.key(), message.value(), headers))
+            arrive(
+                Record(
+                    topic,
+                    partition,
+                    offset,
+                    timestamp if kind else -1,
+                    message.key(),
+                    message.value(),
+                    headers_of(message),
+                )
+            )
             ahead[address] = offset + 1
+
+    def _take_new_partitions(self, partitions: Mapping[str, int]) -> None:
+        """Read partitions that a topic gained from their beginning, each in its lane."""
+        assert self._partitions is not None
+        for topic, known in self._partitions.items():
+            count = partitions.get(topic, 0)
+            for partition in range(known, count):
+                lane = self._lanes.get(lane_of(topic, partition))
+                if lane is not None:  # else the lane is another worker's
+                    self._assign(lane, [TopicPartition(topic, partition, OFFSET_BEGINNING)])
+                    _log.info("a new partition is read", partition=f"{topic}/{partition}")
+            self._partitions[topic] = max(known, count)
 
     def commit(self, offsets: Mapping[str, int]) -> None:
         """Tell the group, for lag tools; nobody waits for the answer, and the next snapshot tries again."""
@@ -190,31 +288,30 @@ class Reader:
             self._client.close()
 
 
-class Lane(StatefulSourcePartition[Record, dict[str, int]]):
+class Lane(StatefulSourcePartition[Record, LaneState]):
     """A part of the source: some partitions, read in order.
 
     Attributes:
         arrived: Records that the consumer handed over and Bytewax has not yet taken.
         ahead: The next offsets once `arrived` is taken.
+        parts: Its partitions.
     """
 
-    def __init__(
-        self, reader: Reader, offsets: dict[str, int], *, pump: bool, stop: Callable[[], bool], asleep: bool
-    ) -> None:
+    def __init__(self, reader: Reader, offsets: dict[str, int], bounds: dict[str, int], *, pump: bool) -> None:
         """Belong to a reader; the `pump` is the one lane of a worker that asks the consumer."""
         self.arrived: list[Record] = []
         self.ahead: dict[str, int] = {}
+        self.parts: list[tuple[str, int]] = []
         self._reader = reader
         self._offsets = offsets
+        self._bounds = bounds
         self._committed = dict(offsets)
         self._snapshot: dict[str, int] = {}
         self._pump = pump
-        self._stop = stop
-        self._asleep = asleep
 
     @override
     def next_batch(self) -> Iterable[Record]:
-        if self._stop():
+        if self._reader.stop():
             raise StopIteration
         if self._pump and not self.arrived:
             self._reader.poll()
@@ -228,35 +325,24 @@ class Lane(StatefulSourcePartition[Record, dict[str, int]]):
     @override
     def next_awake(self) -> datetime | None:
         # None: at once after a full batch, after 1 ms when there was nothing.
-        return datetime.now(UTC) + _ASLEEP if self._asleep else None
+        return None if self.parts or self._pump else datetime.now(UTC) + _ASLEEP
 
     @override
-    def snapshot(self) -> dict[str, int]:
+    def snapshot(self) -> LaneState:
         # The records before the previous snapshot are delivered by now: the sinks flushed when it was taken.
         news = {address: offset for address, offset in self._snapshot.items() if self._committed.get(address) != offset}
         if news:
             self._reader.commit(news)
             self._committed.update(news)
         self._snapshot = dict(self._offsets)
-        return dict(self._offsets)
+        # The answers to what is still to be read again stand behind the old bounds.
+        if not any(self._reader.answered.is_pending(*part) for part in self.parts):
+            self._bounds = self._reader.bounds()
+        return {"offsets": dict(self._offsets), "bounds": self._bounds}
 
     @override
     def close(self) -> None:
         self._reader.close_lane()
-
-
-def count_partitions(client: ConsumerClient, topics: Iterable[str]) -> dict[str, int]:
-    """How many partitions each of the topics has.
-
-    Raises:
-        SourceError: Some do not exist.
-    """
-    known = client.list_topics(timeout=_CLUSTER_SECONDS).topics
-    missing = [topic for topic in topics if topic not in known or known[topic].error is not None]
-    if missing:
-        msg = f"topics {', '.join(missing)}: do not exist; create what is missing with `fraud topics`"
-        raise SourceError(msg)
-    return {topic: len(known[topic].partitions) for topic in topics}
 
 
 def _address(part: TopicPartition) -> str:
@@ -266,39 +352,3 @@ def _address(part: TopicPartition) -> str:
 def _place(address: str) -> tuple[str, int]:
     topic, _, partition = address.rpartition("/")
     return topic, int(partition)
-
-
-def complain(message: Message) -> None:
-    """Raise what reading cannot go on after; the client itself recovers from the rest."""
-    error = message.error()
-    assert error is not None
-    place = f"{message.topic()}/{message.partition()}"
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  (confluent_kafka names its own codes so)
-        msg = (
-            f"{place}: the offset to go on from is not in the topic ({error.str()}): records were deleted before they "
-            "were read, or the topic was made anew. Lengthen its retention; to go on with what is there, start with a "
-            "new recovery store and APPLICATION_ID"
-        )
-        raise SourceError(msg)
-    if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-        msg = f"{place}: does not exist any more; create what is missing with `fraud topics`"
-        raise SourceError(msg)
-    if error.fatal() or not (error.retriable() or error.code() in _PASSING):
-        msg = f"{place}: {error.str()}"
-        raise SourceError(msg)
-    _log.warning("reading is held up", place=place, error=error.str())
-
-
-_PASSING: Final = frozenset(
-    {
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    }
-)

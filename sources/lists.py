@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from broker.client import ConsumerClient, Message
 from detection.lists import Lists
-from sources.kafka import SourceError, complain, count_partitions
+from sources.reading import SourceError, complain, count_partitions
 
 _BATCH: Final = 2_500
 _PATIENCE_SECONDS: Final = 30.0

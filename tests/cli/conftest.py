@@ -78,5 +78,6 @@ def transfers(fraud: Fraud, embedded: EmbeddedBroker) -> Callable[[str], str]:
         "KAFKA_BROKER_URL": embedded.address,
         "FRAUD_PACKS": str(PACKS / "transfers.toml"),
         "APPLICATION_ID": suffix,
+        "DELIVERY": "at_least_once",
     }
     return topics.__getitem__

@@ -51,6 +51,14 @@ def test_a_pack_that_is_wrong_is_told_and_nothing_is_started(fraud, transfers, t
     assert not (tmp_path / "recovery").exists()
 
 
+def test_an_embedded_broker_is_not_taken_for_one_that_isolates_transactions(fraud, transfers) -> None:
+    fraud.environment["DELIVERY"] = "exactly_once"
+
+    told = fraud("run", code=1)
+
+    assert "is an embedded broker, whose transactions isolate nothing: set DELIVERY=at_least_once" in told
+
+
 def test_a_recovery_folder_that_is_a_file_is_told_in_one_line(fraud, transfers, tmp_path) -> None:
     (tmp_path / "state").touch()
 

@@ -49,11 +49,11 @@ def test_the_source_behind_it_sleeps_closes_and_resumes_as_it_wants() -> None:
     decoding = DecodingSource(source, Program(wide()))
 
     assert decoding.list_parts() == ["a", "b"]
-    part = decoding.build_part("step", "b", {"format": 1, "source": "there", "watermarks": {}})
+    part = decoding.build_part("step", "b", {"format": 2, "source": "there", "watermarks": {}})
     assert source.built == ("step", "b", "there")
     assert list(part.next_batch()) == []
     assert part.next_awake() == datetime(2030, 1, 1, tzinfo=UTC)
-    assert part.snapshot() == {"format": 1, "source": "place", "watermarks": {}, "kept": {}, "since": {}}
+    assert part.snapshot() == {"format": 2, "source": "place", "watermarks": {}, "kept": {}, "since": {}}
     part.close()
     assert source.part.closed
 
@@ -96,9 +96,9 @@ def test_a_snapshot_does_not_change_afterwards() -> None:
     assert state["watermarks"] == {"payments": {0: START * 1000}}
 
 
-@pytest.mark.parametrize("state", [{"format": 2, "source": 1, "watermarks": {}}, {"source": 1, "watermarks": {}}, {}])
+@pytest.mark.parametrize("state", [{"format": 1, "source": 1, "watermarks": {}}, {"source": 1, "watermarks": {}}, {}])
 def test_a_snapshot_of_another_format_is_refused(state: dict[str, Any]) -> None:
     source = DecodingSource(TestingSource([]), Program(wide()))
 
-    with pytest.raises(StateError, match=r"^state of source iterable: expected format 1, got (2|None)$"):
+    with pytest.raises(StateError, match=r"^state of source iterable: expected format 2, got (1|None)$"):
         source.build_part("s", "iterable", state)

@@ -198,7 +198,7 @@ def next_format_of_group(state: bytes) -> bytes:
 
 
 def next_format_of_source(state: dict[str, Any]) -> dict[str, Any]:
-    return {**state, "format": 2}
+    return {**state, "format": 3}
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def next_format_of_source(state: dict[str, Any]) -> dict[str, Any]:
     [
         ("fraud.features.groups", next_format_of_group, r"expected format 1, got 2"),
         ("fraud.features.groups", lambda state: state[:-1], r"state: cannot be read"),
-        ("fraud.decode.source", next_format_of_source, r"state of source iterable: expected format 1, got 2"),
+        ("fraud.decode.source", next_format_of_source, r"state of source iterable: expected format 2, got 3"),
     ],
     ids=["group of the next format", "damaged group", "source of the next format"],
 )

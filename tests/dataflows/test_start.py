@@ -212,7 +212,7 @@ def test_a_signal_ends_it_with_0_and_the_next_run_replays_nothing(
 
 
 @pytest.mark.kafka
-def test_a_kill_loses_nothing_and_what_comes_twice_says_the_same(scene: Scene, feed: Feed) -> None:
+def test_a_kill_loses_nothing_doubles_nothing_and_changes_no_verdict(scene: Scene, feed: Feed) -> None:
     feed.write(10_000)
     for seen in (1, 9_000):
         process = scene.start()
@@ -225,7 +225,7 @@ def test_a_kill_loses_nothing_and_what_comes_twice_says_the_same(scene: Scene, f
     messages = scene.read(16_000)
 
     assert answers(messages) == expected(scene, feed.written)
-    assert len({(place(m), m.topic(), m.value()) for m in messages}) == 16_000
+    assert len(messages) == 16_000
     process.terminate()
     assert process.wait(15) == 0, scene.log()
 

@@ -10,8 +10,8 @@ from broker.config import consumer_config
 from detection.lists import ALWAYS, Lists
 from detection.loading import parse
 from detection.settings import Settings
-from sources.kafka import SourceError
 from sources.lists import KafkaLists
+from sources.reading import SourceError
 from tests.conftest import Broker, wait_until
 
 ON: tuple[int, int, Any] = (*ALWAYS, None)

@@ -1,0 +1,113 @@
+"""What a running dataflow keeps asking the cluster: have topics gained partitions, and where do partitions end?"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from broker.config import admin_config
+from broker.ends import ANSWER_SECONDS, Ends
+from broker.errors import BrokerError, error_in
+from detection.settings import Settings
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+MOCK_CLUSTER: Final = "mockCluster"
+"""How the id of a cluster of `broker.embedded` begins."""
+
+_ROUNDS: Final = 10
+"""Partitions are asked for once in so many rounds: they change once a year."""
+
+_PATIENCE_SECONDS: Final = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+class ClusterWatch:
+    """The partitions of some topics and their ends, as the cluster last told. Used by one thread only.
+
+    Attributes:
+        partitions: How many partitions each topic has.
+    """
+
+    def __init__(self, settings: Settings, partitions: Mapping[str, int]) -> None:
+        """Ask nothing yet.
+
+        Args:
+            settings: Where the broker is, and how to talk to it.
+            partitions: How many partitions the topics had a moment ago.
+        """
+        self.partitions = dict(partitions)
+        self._admin = AdminClient(admin_config(settings))
+        self._ends = Ends(self._admin, places(partitions))
+        self._asked: dict[str, Future[Any]] = {}
+        self._round = 0
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """The offset after the last record, by `topic/partition`; a partition not yet answered is missing."""
+        return self._ends.latest
+
+    def refresh(self) -> None:
+        """Take what was answered, and ask anew. Never waits."""
+        self._ends.refresh()
+        if self._asked and all(future.done() for future in self._asked.values()):
+            self._take()
+        self._round += 1
+        if self._round % _ROUNDS == 0 and not self._asked:
+            self._asked = self._admin.describe_topics(
+                TopicCollection(list(self.partitions)), request_timeout=ANSWER_SECONDS
+            )
+
+    def _take(self) -> None:
+        for topic, future in self._asked.items():
+            try:
+                count = len(future.result(timeout=0).partitions)
+            except KafkaException as exception:
+                _log.debug("the partitions of a topic are not told", topic=topic, error=error_in(exception).str())
+                continue
+            if count > self.partitions[topic]:
+                self.partitions[topic] = count
+                self._ends.watch(places({topic: count}))
+        self._asked = {}
+
+
+def places(partitions: Mapping[str, int]) -> list[tuple[str, int]]:
+    """All partitions of topics with so many."""
+    return [(topic, number) for topic, count in partitions.items() for number in range(count)]
+
+
+def look(settings: Settings) -> tuple[str, dict[str, int]]:
+    """The name that the cluster gave itself, and how many partitions each of its topics has.
+
+    Raises:
+        BrokerError: It does not answer.
+    """
+    admin = AdminClient(admin_config(settings))
+    try:
+        found = admin.list_topics(timeout=_PATIENCE_SECONDS)
+    except KafkaException as exception:
+        msg = f"{settings.kafka_broker_url}: does not tell its topics: {error_in(exception).str()}"
+        raise BrokerError(msg) from None
+    return str(found.cluster_id or ""), {name: len(topic.partitions) for name, topic in found.topics.items()}
+
+
+def ends_now(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The offset after the last record of each of the partitions, by `topic/partition`.
+
+    Raises:
+        BrokerError: The cluster does not tell.
+    """
+    wanted = {TopicPartition(topic, number): OffsetSpec.latest() for topic, number in partitions}  # type: ignore[no-untyped-call]
+    if not wanted:
+        return {}
+    admin = AdminClient(admin_config(settings))  # it answers as long as it lives
+    found: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(wanted, request_timeout=_PATIENCE_SECONDS)
+    try:
+        return {f"{part.topic}/{part.partition}": int(future.result().offset) for part, future in found.items()}
+    except KafkaException as exception:
+        msg = f"{settings.kafka_broker_url}: does not tell where its topics end: {error_in(exception).str()}"
+        raise BrokerError(msg) from None

@@ -1,0 +1,220 @@
+"""The fence: what sinks write belongs to transactions, so a process that was killed or replaced can write no more.
+
+One transactional producer for each worker, shared by all sinks, named by the worker's number. Whoever starts under the
+same name fences the older one: what that had not committed is taken back, and the brokers refuse what it still sends
+(since Kafka 3.7 also what was on its way). So after `fence` the tails of the outputs stand still and can be read.
+
+Promise, together with the resume filter: exactly once for `read_committed` readers, within the time between two
+commits. Others see verdicts at once, and after a crash some of them twice.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any, Final
+
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+from confluent_kafka import KafkaError, KafkaException, Producer
+from typing_extensions import override
+
+from broker.client import TransactionalProducerClient
+from detection.records import Headers
+from sinks.kafka import PATIENCE, DeliveryError, Outbox, Outboxes
+
+EVERY: Final = 0.05
+"""The least time between two commits, s."""
+
+SHARE: Final = 6.0
+"""The time between two commits is at least so many times what the last one took, so that they cost a sixth at most."""
+
+_FENCE_SECONDS: Final = 30.0
+_TICK: Final = timedelta(milliseconds=5)
+
+_TAKEN_OVER: Final = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001  (confluent_kafka names its own codes so)
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+    }
+)
+
+Client = Callable[[dict[str, Any]], TransactionalProducerClient]
+
+
+def transactional_id(application: str, worker: int) -> str:
+    """The name of a worker's producer, the same after each start."""
+    return f"{application}-{worker}"
+
+
+def fence(config: Mapping[str, Any], application: str, workers: int, client: Client = Producer) -> None:
+    """Shut out whoever wrote under this application's names before.
+
+    To be called before anybody of this start writes: it would be shut out too.
+
+    Args:
+        config: librdkafka's configuration, see `broker.config.producer_config`.
+        application: APPLICATION_ID.
+        workers: The most workers that the application ever had.
+        client: Makes the Kafka client.
+
+    Raises:
+        DeliveryError: The cluster does not answer in time, or refuses.
+    """
+
+    def shut_out(worker: int) -> None:
+        _named(config, application, worker, client)
+
+    with ThreadPoolExecutor(workers) as pool:  # an open transaction takes half a second to be taken back
+        list(pool.map(shut_out, range(workers)))
+
+
+def _named(config: Mapping[str, Any], application: str, worker: int, client: Client) -> TransactionalProducerClient:
+    name = transactional_id(application, worker)
+    producer = client({**config, "transactional.id": name})
+    try:
+        producer.init_transactions(_FENCE_SECONDS)
+    except KafkaException as exception:
+        msg = f"{name}: its older transactions cannot be ended"
+        raise _failure(msg, exception) from None
+    return producer
+
+
+def _failure(subject: str, exception: KafkaException) -> DeliveryError:
+    error: KafkaError = exception.args[0]
+    if error.code() in _TAKEN_OVER:
+        return DeliveryError(f"{subject}: another process has taken the name over (is APPLICATION_ID used twice?)")
+    return DeliveryError(f"{subject}: {error.str()}")
+
+
+class TransactionalOutboxes(Outboxes):
+    """One transactional outbox for each worker, made when its ticks begin."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        application: str,
+        client: Client = Producer,
+        worker: Callable[[], int] = threading.get_ident,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            config: librdkafka's configuration, see `broker.config.producer_config`.
+            application: APPLICATION_ID.
+            client: Makes the Kafka client.
+            worker: Which worker calls.
+            clock: Seconds that go by.
+        """
+        super().__init__(config, client, worker)
+        self._transactional = client
+        self._application = application
+        self._clock = clock
+
+    def open(self, number: int) -> "TransactionalOutbox":
+        """Make the outbox of the worker that calls, which is this one of the dataflow's."""
+        producer = _named(self._config, self._application, number, self._transactional)
+        outbox = TransactionalOutbox(producer, self._clock)
+        self._outboxes[self._worker()] = outbox
+        return outbox
+
+
+class TransactionalOutbox(Outbox):
+    """The producer of one worker: what it produces counts when it is committed. Used by one thread only.
+
+    An error of a transactional call is its end, also when time ran out: what became of the transaction is then unclear,
+    and going on could decide it twice (KAFKA-17754). The process ends, and the next start fences.
+    """
+
+    def __init__(self, client: TransactionalProducerClient, clock: Callable[[], float]) -> None:
+        super().__init__(client)
+        self._transactions = client
+        self._clock = clock
+        self._open = False
+        self._since = 0.0
+        self._every = EVERY
+
+    @override
+    def write(self, topic: str, messages: list[dict[str, Any]]) -> None:
+        self._begin()
+        super().write(topic, messages)
+
+    @override
+    def write_one(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        self._begin()
+        super().write_one(topic, key, value, headers)
+
+    @override
+    def confirm(self) -> None:
+        """Commit what was written.
+
+        Raises:
+            DeliveryError: It was not, or it is unclear.
+        """
+        self._raise_failed()
+        if not self._open:
+            return
+        began = self._clock()
+        try:
+            self._transactions.commit_transaction(PATIENCE)
+        except KafkaException as exception:
+            self._raise_failed()
+            msg = "what was written cannot be committed"
+            raise _failure(msg, exception) from None
+        self._open = False
+        self._every = max(EVERY, SHARE * (self._clock() - began))
+        self._raise_failed()
+
+    def tick(self) -> None:
+        """Commit, when it is time.
+
+        Raises:
+            DeliveryError: As `confirm`.
+        """
+        if self._open and self._clock() - self._since >= self._every:
+            self.confirm()
+
+    def _begin(self) -> None:
+        if self._open:
+            return
+        try:
+            self._transactions.begin_transaction()
+        except KafkaException as exception:
+            msg = "no transaction can be begun"
+            raise _failure(msg, exception) from None
+        self._open = True
+        self._since = self._clock()
+
+
+class Commits(DynamicSource[Any]):
+    """Ticks on each worker, at which its outbox commits. No item ever comes out."""
+
+    def __init__(self, outboxes: TransactionalOutboxes, stop: Callable[[], bool]) -> None:
+        """Open nothing yet; `stop` is asked at each tick, True ends them."""
+        self._outboxes = outboxes
+        self._stop = stop
+
+    @override
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "Ticks":
+        return Ticks(self._outboxes.open(worker_index), self._stop)
+
+
+class Ticks(StatelessSourcePartition[Any]):
+    """The ticks of one worker."""
+
+    def __init__(self, outbox: TransactionalOutbox, stop: Callable[[], bool]) -> None:
+        self._outbox = outbox
+        self._stop = stop
+
+    @override
+    def next_batch(self) -> Iterable[Any]:
+        if self._stop():
+            raise StopIteration
+        self._outbox.tick()
+        return ()
+
+    @override
+    def next_awake(self) -> datetime | None:
+        return datetime.now(UTC) + _TICK

@@ -1,0 +1,155 @@
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from broker.config import producer_config
+from detection.settings import Settings
+from sinks.kafka import DeliveryError
+from sinks.transactions import EVERY, Commits, TransactionalOutbox, TransactionalOutboxes, fence
+from tests.conftest import Broker, wait_until
+
+
+class Clock:
+    """Stands still unless a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Reader:
+    """What a `read_committed` reader has seen of a topic with one partition."""
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self._consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "nobody", "fetch.wait.max.ms": 10})
+        self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        self._seen: list[bytes | None] = []
+
+    def seen(self) -> list[bytes | None]:
+        self._seen += [message.value() for message in self._consumer.consume(1_000, 0.3)]
+        return self._seen
+
+
+class Scene:
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self.settings = Settings(kafka_broker_url=broker.address, application_id=uuid4().hex)
+        self.config = producer_config(self.settings)
+        self.topic = topic
+        self.clock = Clock()
+        self.reader = Reader(broker, topic)
+
+    def outbox(self, number: int = 0) -> TransactionalOutbox:
+        outboxes = TransactionalOutboxes(self.config, self.settings.application_id, clock=self.clock)
+        opened = outboxes.open(number)
+        assert outboxes.mine() is opened
+        return opened
+
+    def write(self, outbox: TransactionalOutbox, *values: bytes) -> None:
+        outbox.write(self.topic, [{"value": value} for value in values])
+
+
+@pytest.fixture
+def scene(kafka: Broker, new_topic: Callable[..., str]) -> Iterator[Scene]:
+    return Scene(kafka, new_topic(kafka))
+
+
+pytestmark = pytest.mark.kafka
+
+
+def test_what_is_written_counts_when_it_is_committed_and_not_before(scene: Scene) -> None:
+    outbox = scene.outbox()
+    scene.write(outbox, b"1", b"2")
+    outbox.write_one(scene.topic, None, b"3", [("fraud.origin", b"t/0/1")])
+    assert scene.reader.seen() == []
+
+    outbox.confirm()
+
+    wait_until(lambda: scene.reader.seen() == [b"1", b"2", b"3"])
+
+
+def test_a_tick_commits_when_it_is_time(scene: Scene) -> None:
+    outbox = scene.outbox()
+    scene.write(outbox, b"1")
+    scene.clock.now += EVERY * 0.9
+    outbox.tick()
+    assert scene.reader.seen() == []
+
+    scene.clock.now += EVERY * 0.2
+    outbox.tick()
+
+    wait_until(lambda: scene.reader.seen() == [b"1"])
+
+
+def test_ticks_and_confirmations_without_anything_written_ask_nobody(scene: Scene) -> None:
+    outbox = scene.outbox()
+    for _ in range(3):
+        scene.clock.now += 1
+        outbox.tick()
+        outbox.confirm()
+
+    scene.write(outbox, b"1")
+    outbox.confirm()
+    wait_until(lambda: scene.reader.seen() == [b"1"])
+
+
+def test_who_starts_under_a_name_takes_back_what_the_older_one_had_not_committed(scene: Scene) -> None:
+    older = scene.outbox()
+    scene.write(older, b"committed")
+    older.confirm()
+    scene.write(older, b"on its way")
+    older.poll()
+    fence(scene.config, scene.settings.application_id, 1)
+
+    newer = scene.outbox()
+    scene.write(newer, b"newer")
+    newer.confirm()
+    scene.write(older, b"late")
+    with pytest.raises(DeliveryError):
+        older.confirm()
+
+    wait_until(lambda: b"newer" in scene.reader.seen())
+    assert scene.reader.seen() == [b"committed", b"newer"]
+
+
+def test_the_one_that_is_shut_out_says_why(scene: Scene) -> None:
+    older = scene.outbox()
+    scene.write(older, b"1")
+    scene.outbox()
+
+    with pytest.raises(DeliveryError, match=r"another process has taken the name over \(is APPLICATION_ID used twice"):
+        older.confirm()
+
+
+def test_each_worker_has_a_name_of_its_own_and_all_are_fenced(scene: Scene) -> None:
+    outboxes = [scene.outbox(number) for number in range(3)]
+    for number, outbox in enumerate(outboxes):
+        scene.write(outbox, b"%d" % number)
+        outbox.confirm()
+    wait_until(lambda: sorted(scene.reader.seen()) == [b"0", b"1", b"2"])
+
+    fence(scene.config, scene.settings.application_id, 3)
+
+    for outbox in outboxes:
+        scene.write(outbox, b"late")
+        with pytest.raises(DeliveryError):
+            outbox.confirm()
+    assert sorted(scene.reader.seen()) == [b"0", b"1", b"2"]
+
+
+def test_the_ticks_of_a_worker_end_when_told_and_give_no_item(scene: Scene) -> None:
+    told = False
+    outboxes = TransactionalOutboxes(scene.config, scene.settings.application_id, clock=scene.clock)
+    ticks = Commits(outboxes, lambda: told).build("commits", 0, 1)
+
+    assert list(ticks.next_batch()) == []
+    awake = ticks.next_awake()
+    assert awake is not None
+    assert (awake - datetime.now(UTC)).total_seconds() < EVERY
+    told = True
+    with pytest.raises(StopIteration):
+        ticks.next_batch()
