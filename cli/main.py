@@ -99,6 +99,19 @@ app.command(
   fraud tail --json | jq -r .verdict.origin""",
 )
 
+app.command(
+    "cli.audit:audit",
+    name="audit",
+    help="Count answers: does each record have one verdict or dead letter, and only one?",
+    help_epilogue="""Examples:
+  fraud audit                              all that is in the topics
+  fraud audit --since clicks/0/120000 --since clicks/1/119000
+  fraud audit --json before.json           and later:
+  fraud audit --same-as before.json        byte for byte the same?
+Any time, also while the dataflow runs: it writes nothing. Exit code 0:
+exact, 1: records are lost, doubled or foreign, 3: broker trouble.""",
+)
+
 
 def main() -> NoReturn:
     """Run a command: the entry point `fraud`."""
