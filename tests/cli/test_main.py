@@ -11,7 +11,7 @@ COMMANDS = sorted(name for name in app if not name.startswith("-"))
 
 
 def test_every_command_is_there() -> None:
-    assert COMMANDS == ["check", "demo", "features", "run", "simulate", "tail", "topics"]
+    assert COMMANDS == ["audit", "check", "demo", "features", "run", "simulate", "tail", "topics"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -68,6 +68,7 @@ except SystemExit:
         ["simulate", "clicks", "--fraud-share", "1.5"],
         ["tail", "--decision", "nonsense"],
         ["tail", "--count", "0"],
+        ["audit", "--settle", "-1"],
         ["demo", "--broker", "nonsense"],
         ["demo", "--rate", "1000000"],
     ],
@@ -76,7 +77,7 @@ def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str], fraud) -> No
     assert fraud(*arguments, code=2)
 
 
-@pytest.mark.parametrize("command", [["check"], ["run"], ["topics"], ["tail"], ["simulate", "clicks"]])
+@pytest.mark.parametrize("command", [["check"], ["run"], ["topics"], ["tail"], ["audit"], ["simulate", "clicks"]])
 def test_a_wrong_setting_is_told_in_a_line_with_exit_code_1(command: list[str], fraud) -> None:
     fraud.environment |= {"KAFKA_BROKER_URL": "here:or:there"}
 
