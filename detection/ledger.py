@@ -1,6 +1,7 @@
 """Counting answers: which records of some input partitions have one, which have none, and which have several.
 
-One byte for each offset of a range, so ten million records take ten megabytes. Pure: who reads tells what was read.
+One byte for each offset of a range, so ten million records take ten megabytes. Pure: who reads tells what was read. It
+shares no code with the resume filter: what counts doubles must not be wrong where that is.
 """
 
 from array import array

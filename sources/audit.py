@@ -6,7 +6,6 @@ the outputs afterwards.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from operator import methodcaller
 from time import monotonic, sleep
 from typing import Final, Self, TypeAlias
 
@@ -18,6 +17,7 @@ from broker.errors import BrokerError, error_in
 from broker.topics import preflight
 from detection.ledger import Ledger, Report, origin_of
 from detection.settings import Settings
+from sources.reading import headers_of
 
 SETTLE: Final = 30.0
 """How long what is on its way may take to be answered, s: two snapshots of 10 s, and what a restart takes."""
@@ -25,9 +25,6 @@ SETTLE: Final = 30.0
 _BATCH: Final = 10_000
 _PATIENCE: Final = 30.0
 _ANSWER_SECONDS: Final = 10.0
-
-# For a header whose name is no UTF-8 the client sets an error and returns a value all the same; see `sources.kafka`.
-_headers = methodcaller("headers")
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition."""
@@ -212,9 +209,6 @@ def _address(place: Place) -> str:
 
 def _dead_letter(message: Message) -> tuple[str | None, bytes | None]:
     """The origin and the reason of a dead letter; nothing of what somebody else wrote there."""
-    try:
-        headers = dict(_headers(message) or ())
-    except (SystemError, UnicodeDecodeError):
-        return None, None
+    headers = dict(headers_of(message) or ())
     origin, error = headers.get("fraud.origin"), headers.get("fraud.error")
     return origin.decode("utf-8", "replace") if isinstance(origin, bytes) else None, error
