@@ -43,10 +43,13 @@ class ApacheKafka:
         nodes: How many brokers (each is a controller too). With three, topics get three copies.
         properties: Settings of `server.properties`, over the defaults below.
         client: librdkafka settings needed to connect, where `properties` ask for a login.
+        listeners: More doors than the plain one at `address`: the protocol of each by its name, in capitals; what else
+            Kafka must know of one goes into `properties`, under `listener.name.…`.
         progress: Told in words what takes its time while the jars are fetched.
 
     Attributes:
         address: Where it answers: host:port, for several nodes separated by commas.
+        doors: As `address`, of each of `listeners`.
     """
 
     def __init__(
@@ -55,15 +58,19 @@ class ApacheKafka:
         nodes: int = 1,
         properties: Mapping[str, str] | None = None,
         client: Mapping[str, str] | None = None,
+        listeners: Mapping[str, str] | None = None,
         progress: Callable[[str], None] = tell_nobody,
     ) -> None:
         self._progress = progress
         self._properties = dict(properties or {})
         self._client = dict(client or {})
-        ports = _free_ports(2 * nodes)
-        self._ports = list(zip(ports[:nodes], ports[nodes:], strict=True))
+        self._protocols = dict(listeners or {})
+        ports = iter(_free_ports((2 + len(self._protocols)) * nodes))
+        self._ports = [(next(ports), next(ports)) for _ in range(nodes)]
+        self._doors = {name: [next(ports) for _ in range(nodes)] for name in self._protocols}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.address = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
+        self.address = _addresses([port for port, _ in self._ports])
+        self.doors = {name: _addresses(found) for name, found in self._doors.items()}
 
     def __enter__(self) -> Self:
         """Format the storage, start the nodes, and wait until they answer."""
@@ -151,6 +158,9 @@ class ApacheKafka:
         client_port, controller_port = self._ports[node]
         copies = str(min(3, len(self._ports)))
         in_sync = "2" if len(self._ports) > 2 else "1"  # noqa: PLR2004  one of three may be gone
+        ports = {"CLIENT": client_port, "CONTROLLER": controller_port}
+        ports |= {name: found[node] for name, found in self._doors.items()}
+        protocols = {"CLIENT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **self._protocols}
         voters = ",".join(f"{number}@127.0.0.1:{port}" for number, (_, port) in enumerate(self._ports))
         return {
             "process.roles": "broker,controller",
@@ -158,8 +168,8 @@ class ApacheKafka:
             "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "CLIENT",
-            "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "listeners": f"CLIENT://127.0.0.1:{client_port},CONTROLLER://127.0.0.1:{controller_port}",
+            "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+            "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items()),
             "log.dirs": str(self._folder / f"{node}.data"),
             "num.partitions": "4",
             "default.replication.factor": copies,
@@ -252,6 +262,10 @@ def _free_ports(count: int) -> list[int]:
                 return ports
     msg = f"kafka: expected {count} free ports below {lowest}, got {len(ports)}"
     raise BrokerError(msg)
+
+
+def _addresses(ports: list[int]) -> str:
+    return ",".join(f"127.0.0.1:{port}" for port in ports)
 
 
 def _die_with_parent() -> None:

@@ -29,7 +29,12 @@ def explain(error: KafkaError, address: str, seconds: float) -> BrokerError:
     """
     reason = without_timing(" ".join(error.str().split()))  # a TLS reason comes with line breaks
     code = error.code()
-    if is_tls(error):
+    if "certificate verify failed" in reason:  # librdkafka does not say why
+        line = (
+            f"no TLS with {address}: its certificate has expired, is for another host, or is of an authority that "
+            "KAFKA_SSL_CA_LOCATION does not name"
+        )
+    elif is_tls(error):
         line = f"no TLS with {address}: {reason}: check KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA_LOCATION"
     elif code in _NO_ANSWER:
         line = f"no Kafka broker answers at {address} within {seconds:g} s: start one, or set KAFKA_BROKER_URL"

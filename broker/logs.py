@@ -3,6 +3,8 @@
 import logging
 import sys
 import time
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
 
@@ -14,11 +16,24 @@ _REPEAT_SECONDS = 30.0
 
 
 def logs_to_stderr() -> None:
-    """Keep our log out of the results, and what only helps with debugging out of sight."""
+    """Keep our log out of the results, and what only helps with debugging out of sight.
+
+    A traceback is shown as Python shows it: structlog's own shows the values of locals, and a password is among them.
+    """
+    *first, _ = structlog.get_config()["processors"]
     structlog.configure(
+        processors=[*first, _escaped, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
+
+
+def _escaped(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """One entry is one line: what a stranger put into a name begins no other one, and moves no cursor."""
+    for name, value in entry.items():
+        if isinstance(value, str) and not value.isprintable():
+            entry[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    return entry
 
 
 class ClientLog:
