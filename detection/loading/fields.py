@@ -37,7 +37,11 @@ RESERVED: Final = frozenset(
 )
 """Words of CEL that cannot be names."""
 
-_PATH: Final = r'(?: @ (?P<path>[^."\\#\s][^."\\\s]*(?:\.[^."\\#\s][^."\\\s]*)*))?'
+_FIRST, _OTHER = (
+    r'[^."\\#\s\x00-\x1f]',
+    r'[^."\\\s\x00-\x1f]',
+)  # of a member; quotes and control characters JSON would escape
+_PATH: Final = rf"(?: @ (?P<path>{_FIRST}{_OTHER}*(?:\.{_FIRST}{_OTHER}*)*))?"
 _FIELD_TYPE = re.compile(rf"^(str|int|float|bool|money(?::(?P<currency>\w+))?)(?P<optional>\?)?{_PATH}$")
 _TIME = re.compile(rf"^(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<optional>\?)?{_PATH}$")
 

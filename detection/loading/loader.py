@@ -12,6 +12,7 @@ from detection.expressions import Constants, Symbol
 from detection.loading.digest import digest
 from detection.loading.features import FeatureLoader
 from detection.loading.fields import FieldLoader, time_symbol
+from detection.loading.files import excess
 from detection.loading.lists import ListLoader
 from detection.loading.report import File, Report, explain
 from detection.loading.rules import RuleLoader
@@ -37,6 +38,10 @@ class Loader:
     def read(self, name: str, text: str) -> None:
         """Check the shape of a file."""
         problems = self._report.problems
+        line, message = excess(text)
+        if message:
+            problems.append(Problem(name, line, min(line, 1), message))
+            return
         try:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detection.codec import DEEPEST, Event, EventCodec, money
+from detection.codec import DEEPEST, Event, EventCodec, _too_deep, money
 from detection.errors import UndecodableError
 from detection.kinds import LARGEST
 from detection.loading import parse
@@ -648,3 +649,41 @@ def test_a_record_timestamp_beyond_all_times_is_a_dead_letter(codec: EventCodec,
     value = b"{}" if codec is BARE else b"{%b}" % OK
 
     assert "years from 1970" in error(value, codec, timestamp)
+
+
+HUNDRED_KILOBYTES = 100_000
+DENSE = {
+    "whole numbers": b"1,",
+    "decimals": b"1.5,",
+    "objects": b"{},",
+    "arrays": b"[],",
+    "objects with a member": b'{"":1},',
+    "doubled members": b'{"":1,"":1},',
+    "texts": b'"",',
+    "exponents": b"1e999,",
+    "long numbers": b"9" * 20 + b",",
+    "towers": b"[" * (DEEPEST - 3) + b"]" * (DEEPEST - 3) + b",",
+}
+
+
+@pytest.mark.parametrize("piece", DENSE)
+def test_no_text_costs_more_than_so_much_a_byte_however_dense_it_is(piece: str) -> None:
+    value = b'{"x":[' + DENSE[piece] * (HUNDRED_KILOBYTES // len(DENSE[piece])) + b"1" + b"0" * 20 + b"]}"
+    record = Record("pays", 0, 0, NOW, None, value)
+    took = []
+    for _ in range(5):
+        since = time.thread_time()
+        with pytest.raises(UndecodableError):
+            PAY.decode(record)
+        took.append(time.thread_time() - since)
+
+    assert min(took) < 0.050
+
+
+@pytest.mark.parametrize("shape", [b"%s%s", b'{"a":%s1%s}', b'{"]":"[","b":%s"\\\\"%s}', b'["\\"",%s"]"%s]'])
+def test_brackets_inside_texts_make_nothing_deeper(shape: bytes) -> None:
+    around = shape.count(b"[%") + shape.count(b"{") + shape.startswith(b"[")
+    for depth, deep in ((DEEPEST - bool(around), False), (DEEPEST - bool(around) + 1, True)):
+        raw = shape % (b"[" * depth, b"]" * depth)
+
+        assert _too_deep(raw) is deep

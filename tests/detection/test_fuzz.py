@@ -1,7 +1,6 @@
 """Whatever comes in, one answer comes out, and nothing is kept that nobody can see."""
 
 import json
-import tomllib
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -12,66 +11,16 @@ from detection.check import START
 from detection.loading import load
 from detection.program import Engine
 from detection.records import DeadLetter, Record, Verdict
+from proofs.mutations import given, mutated
 
 FILES = sorted((Path(__file__).parents[2] / "packs").glob("*.toml"))
 RECORDS = 100_000
-BATCH = 5_000
-MARKS = set("@*+#")
-SPLICES = [
-    b"",
-    b'"',
-    b"{",
-    b"}",
-    b"[",
-    b",",
-    b":",
-    b"null",
-    b"-",
-    b"9" * 30,
-    b"1e999",
-    b"\\u0000",
-    b"\xff",
-    b"\xed\xa0\x80",
-    b"NaN",
-]
-
-
-def good() -> list[tuple[str, bytes]]:
-    """The events of all inline tests, with their topics."""
-    tables = [tomllib.loads(path.read_text()) for path in FILES]
-    topics = {name: event["topic"] for table in tables for name, event in table.get("event", {}).items()}
-    topics["transfer"] = "queuing.transactions"
-    found = []
-    for table in tables:
-        for rule in table.get("rule", {}).values():
-            for case in rule.get("test", []):
-                for given in case["given"]:
-                    event = {name: value for name, value in given.items() if name not in MARKS}
-                    found.append((topics[given.get("#", rule["on"])], json.dumps(event, default=str).encode()))
-    return found
-
-
-def mutated(value: bytes, random: Random) -> bytes:
-    raw = bytearray(value)
-    for _ in range(random.choice([0, 1, 1, 2, 5])):
-        at = random.randrange(len(raw) + 1)
-        match random.randrange(4):
-            case 0:
-                raw[at : at + random.randrange(8)] = random.choice(SPLICES)
-            case 1:
-                raw[at : at + 1] = bytes([random.randrange(256)])
-            case 2:
-                other = random.randrange(len(raw) + 1)
-                raw[at:at] = raw[min(at, other) : max(at, other)]
-            case _:
-                del raw[at : at + random.randrange(12)]
-    return bytes(raw)
 
 
 def test_each_of_many_mutated_records_has_one_answer_and_leaves_no_trace_for_good() -> None:
     random = Random(11)
     engine = Engine(load(FILES))
-    seeds = good()
+    seeds = given(FILES)
     answers: Counter[str] = Counter()
     offsets: Counter[str] = Counter()
     for number in range(RECORDS):

@@ -7,6 +7,7 @@ import pytest
 from detection.errors import PackError, Problem
 from detection.kinds import Kind
 from detection.loading import load, parse
+from detection.loading.files import LARGEST_FILE
 from detection.pack import Pack
 
 GOOD = """\
@@ -796,3 +797,30 @@ def test_reading_a_member_that_the_verdict_hides_is_a_warning() -> None:
     assert [str(warning) for warning in pack(text).warnings] == [
         "a.toml:4:43: event pay: add z: score is the verdict's here, not the event's own"
     ]
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(PackError, match=r"^/dev/zero: pack: expected at most 1,000,000 characters, got more$"):
+        load([Path("/dev/zero")])
+
+
+def test_a_pack_may_be_a_million_characters_long_and_no_more() -> None:
+    text = '[event.x]\ntopic = "x"\nfields = {}\n#'
+    longest = text + "x" * (LARGEST_FILE - len(text))
+
+    assert parse({"x.toml": longest}).events
+    with pytest.raises(PackError, match="expected at most 1,000,000 characters"):
+        parse({"x.toml": longest + "x"})
+
+
+@pytest.mark.parametrize("name", ["a", '"a"', "'a b'", "a-_9"])
+def test_a_key_of_more_names_than_anybody_needs_is_refused_before_it_is_read(name: str) -> None:
+    with pytest.raises(PackError) as caught:
+        parse({"x.toml": f"\n[{' . '.join([name] * 20_000)}]"})
+
+    assert str(caught.value) == "x.toml:2:1: not TOML: expected at most 32 names in a key"
+
+
+def test_a_key_of_as_many_names_as_are_taken_is_read() -> None:
+    with pytest.raises(PackError, match="a: no such key"):
+        parse({"x.toml": ".".join(["a"] * 32) + " = 1"})
