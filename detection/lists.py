@@ -6,6 +6,7 @@ them, and who is on one at an event's time is told by that event time, never by 
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
@@ -83,19 +84,31 @@ class Lists:
 
 
 def entries_of(item: MemberList, members: Iterable[Any] | Mapping[Any, Any]) -> Iterator[tuple[Any, Entry]]:
-    """The entries that a pack's own text gives: members, or members with their values.
+    """The entries that a pack's own text gives: members, or members with what is said of each.
+
+    That is its value, or a table with `since`, `until` and `value`, as a record of a topic has them.
 
     Raises:
         ValueError: They are not of the list's kinds.
     """
-    pairs = members.items() if isinstance(members, Mapping) else ((member, None) for member in members)
-    if isinstance(members, Mapping) is (item.value is None):
-        msg = "expected a table, member = value" if item.value else "expected a list of members, which have no values"
-        raise ValueError(msg)
-    for member, value in pairs:
-        if isinstance(members, Mapping):
-            member = _of_text(item.kind, member, "member")  # noqa: PLW2901  (a key of TOML is text)
-        yield _typed(item.kind, member, "member"), _entry(item, None, None, value)
+    if not isinstance(members, Mapping):
+        if item.value:
+            msg = "expected a table, member = value"
+            raise ValueError(msg)
+        for member in members:
+            yield _typed(item.kind, member, "member"), _entry(item, None, None, None)
+        return
+    for text, value in members.items():
+        if item.value is None and not isinstance(value, Mapping):
+            msg = "expected a list of members, which have no values"
+            raise ValueError(msg)
+        said = value if isinstance(value, Mapping) else {"value": value}
+        allowed = COLUMNS[1:] if item.value else COLUMNS[1:-1]
+        if unknown := said.keys() - set(allowed):
+            msg = f"{text}: expected {', '.join(allowed)}, got {min(unknown)}"
+            raise ValueError(msg)
+        member = _of_text(item.kind, text, "member")  # a key of TOML is text
+        yield member, _entry(item, said.get("since"), said.get("until"), said.get("value"))
 
 
 def read_file(item: MemberList, path: Path) -> dict[Any, Entry]:
@@ -201,7 +214,7 @@ def _entry(item: MemberList, since: Any, until: Any, value: Any) -> Entry:
 
 def _moment(moment: Any, name: str) -> int:
     try:
-        return time_of(moment)
+        return time_of(moment.isoformat() if isinstance(moment, datetime) else moment)  # TOML has times of its own
     except (ValueError, OverflowError):
         msg = f"{name}: expected a time such as 2026-01-31T00:00:00Z, or ms since 1970, got {moment!r}"
         raise ValueError(msg) from None

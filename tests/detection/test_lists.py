@@ -1,6 +1,8 @@
 """Lists: from packs, files and records, and what rules make of them."""
 
 import json
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,30 @@ def test_a_file_stands_beside_its_pack_and_is_part_of_its_hash(tmp_path: Path) -
     assert [item.entries for item in first.lists] == [{"x": (*ALWAYS, None)}]
     assert first.hash != second.hash
     assert first.events[0].rules[0].version == second.events[0].rules[0].version
+
+
+def test_members_of_a_pack_may_be_on_the_list_for_a_time() -> None:
+    noon = datetime(2026, 1, 1, 12)  # noqa: DTZ001  (as TOML gives it: without a zone it is UTC)
+    at = 1_767_268_800_000_000
+
+    assert dict(entries_of(NAMES, {"a": {"since": noon}, "b": {"until": "2026-01-01T13:00:00+01:00"}, "c": {}})) == {
+        "a": (at, ALWAYS[1], None),
+        "b": (ALWAYS[0], at, None),
+        "c": (*ALWAYS, None),
+    }
+    assert dict(entries_of(SCORES, {"a": {"since": noon, "value": 2}, "b": 3})) == {
+        "a": (at, ALWAYS[1], 2.0),
+        "b": (*ALWAYS, 3.0),
+    }
+    for item, said, error in (
+        (NAMES, {"value": 1}, "a: expected since, until, got value"),
+        (SCORES, {"till": noon, "value": 1}, "a: expected since, until, value, got till"),
+        (SCORES, {"since": noon}, "value: expected float, got nothing"),
+        (NAMES, {"since": "noon"}, "since: expected a time such as 2026-01-31T00:00:00Z, or ms since 1970, got 'noon'"),
+        (NAMES, {"since": noon, "until": noon}, "expected since before until"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(error)):
+            dict(entries_of(item, {"a": said}))
 
 
 def test_members_of_a_pack_have_the_lists_kinds() -> None:

@@ -34,6 +34,13 @@ def test_packs_load_together_and_alone_without_a_warning(files: list[Path]) -> N
     assert load(files).warnings == ()
 
 
+def test_each_rule_is_shown_where_it_fires_and_where_it_does_not() -> None:
+    for event in load(FILES).events:
+        for rule in event.rules:
+            shown = [fires for case in rule.tests for fires in case.fires]
+            assert set(shown) == {True, False}, rule.name
+
+
 def test_events_are_read_from_and_written_to_the_topics_of_the_tutorials() -> None:
     pack: Pack = load(FILES)
 
@@ -108,6 +115,19 @@ def test_a_transfer_of_900_or_more_is_fraud_and_passes_through_as_it_came(
 
     assert found == topic
     assert {name: verdict[name] for name in transfer} == transfer
+
+
+def test_a_transfer_may_say_its_place_and_is_blocked_where_its_sender_is_closed(engine: Engine) -> None:
+    transfer = {"source": "hotel", "target": "b", "amount": 1, "currency": "EUR"}
+    closed = b'{"since": "2026-01-01T00:00:00Z", "until": "2026-01-01T13:00:00Z"}'
+    engine.program.lists.put("closed_entities", b"hotel/Ischgl", closed)
+
+    topics = [
+        judge(engine, "queuing.transactions", transfer | place, time)[0]
+        for place, time in (({}, NOW), ({"location": "Ischgl"}, NOW), ({"location": "Ischgl"}, NOW + 3_600_000))
+    ]
+
+    assert topics == ["queuing.legit", "queuing.fraud", "queuing.legit"]
 
 
 # --- payments ----------------------------------------------------------------------------------------------------
