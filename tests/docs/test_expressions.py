@@ -4,17 +4,38 @@ from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-from detection.expressions import Constants, Language, Symbol, reference
+import pytest
+
+from detection.expressions import Constants, Language, ListSymbol, Symbol, lowering, reference
+from detection.expressions.language import Row, spelled
+from detection.expressions.tree import Call
 from detection.kinds import Kind
+from detection.lists import ALWAYS
 
 SCOPE = {
     "missing": Symbol(Kind.INT, "e.missing", optional=True),
     "count": Symbol(Kind.INT, "e.count"),
     "ratio": Symbol(Kind.FLOAT, "e.ratio"),
     "amount": Symbol(Kind.MONEY, "e.amount"),
+    "merchant": Symbol(Kind.STR, "e.merchant"),
+    "pause": Symbol(Kind.DURATION, "e.pause"),
+    "at": Symbol(Kind.TIME, "e.at"),
+    "trusted": ListSymbol(Kind.STR, None, "e.trusted", "e.at"),
+    "limits": ListSymbol(Kind.STR, Kind.FLOAT, "e.limits", "e.at"),
 }
-EVENT = SimpleNamespace(missing=None, count=3, ratio=0.5, amount=400_010_000)
+EVENT = SimpleNamespace(
+    missing=None,
+    count=3,
+    ratio=0.5,
+    amount=400_010_000,
+    merchant="Nike",
+    pause=90_000_000,
+    at=1_767_223_800_000_000,  # 2025-12-31T23:30:00Z
+    trusted={"Nike": (*ALWAYS, None)},
+    limits={"Nike": (*ALWAYS, 300.0)},
+)
 
 
 def value(text: str) -> object:
@@ -58,4 +79,27 @@ def test_the_reference_is_the_language_no_more_and_no_less(root: Path) -> None:
     text = (root / "docs" / "packs.md").read_text()
     shown = text.partition("<!-- reference -->\n")[2].partition("<!-- end of reference -->")[0]
 
-    assert shown == expected_reference(), f"write this between the marks of docs/packs.md:\n{expected_reference()}"
+    without_examples = "".join(f"{' | '.join(line.split(' | ')[:3])} |\n" for line in shown.splitlines())
+    assert without_examples == expected_reference(), f"write this into docs/packs.md:\n{expected_reference()}"
+
+
+def test_every_line_of_the_reference_has_an_example_that_uses_it_and_is_true(
+    table: Callable[[str, str], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: set[tuple[str, str]] = set()
+
+    def noted(call: Call, operands: list[Any]) -> Row:
+        row = chosen(call, operands)
+        used.add((spelled(row.function), row.meaning))
+        return row
+
+    chosen = lowering._row
+    monkeypatch.setattr(lowering, "_row", noted)
+    for name, _, meaning, example in table("docs/packs.md", "### Reference"):
+        used.clear()
+        text = example.strip("`")
+        assert value(text) is True, text
+        if name.strip("`") in {"in", "[ ]"}:  # these choose otherwise, and have one line each
+            assert {"in": " in [", "[ ]": "limits["}[name.strip("`")] in text
+        else:
+            assert (name.strip("`"), meaning) in used, text

@@ -8,6 +8,8 @@ from typing import Any
 CHECKED = {
     "toml",
     "toml part",
+    "toml mine.toml",
+    "csv partners.csv",
     "toml wrong",
     "toml costly",
     "text costly",

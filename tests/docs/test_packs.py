@@ -2,18 +2,32 @@
 
 import json
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
 from detection.aggregates import AGGREGATES
-from detection.check import run_tests
+from detection.check import APART, EVENT, SINCE_START, TIMES, run_tests
 from detection.codec import DEEPEST
 from detection.errors import PackError
 from detection.kinds import Kind
 from detection.loading import load, parse
-from detection.packfile import CaseTable, EventTable, FeatureTable, ListTable, PackTable, RuleTable, Table
+from detection.packfile import (
+    CaseTable,
+    EventTable,
+    FeatureTable,
+    ListTable,
+    Mode,
+    Outcome,
+    PackTable,
+    RuleTable,
+    Table,
+)
 from detection.program import Engine
 from detection.records import DeadLetter, Record, Verdict
 
@@ -141,6 +155,57 @@ def test_the_keys_of_a_table_are_those_a_pack_may_have(
             assert (shown[name] == "required") == field.is_required(), name
         if isinstance(field.default, str):
             assert shown[name] == f'`"{field.default}"`', name
+
+
+def test_every_key_of_a_pack_has_an_example(blocks: list[Any]) -> None:
+    shown: dict[str, set[str]] = defaultdict(set)
+    for block in blocks:
+        if block.document == DOCUMENT and block.info in {"toml", "toml part", "toml mine.toml"}:
+            data = tomllib.loads(block.text)
+            shown["pack"] |= data.keys()
+            for section in ("event", "feature", "rule", "list"):
+                for table in data.get(section, {}).values():
+                    shown[section] |= table.keys()
+            for event in data.get("event", {}).values():
+                shown["kind"] |= {
+                    kind.split(" @ ")[0].rstrip("?").partition(":")[0] for kind in event["fields"].values()
+                }
+            for rule in data.get("rule", {}).values():
+                shown["outcome"].add(rule["outcome"])
+                shown["mode"].add(rule.get("mode", "live"))
+                for case in rule["test"]:
+                    shown["test"] |= case.keys()
+                    shown["given"] |= {name for given in case["given"] for name in given if not name.isidentifier()}
+            for found in data.get("list", {}).values():
+                shown["of"].add(found.get("of", "str"))
+
+    assert shown["pack"] == set(PackTable.model_fields)
+    assert shown["event"] == set(EventTable.model_fields)
+    assert shown["feature"] == set(FeatureTable.model_fields)
+    assert shown["rule"] == set(RuleTable.model_fields)
+    assert shown["test"] == set(CaseTable.model_fields)
+    assert shown["list"] == set(ListTable.model_fields)
+    assert shown["given"] == {SINCE_START, TIMES, APART, EVENT}
+    assert shown["outcome"] == set(get_args(Outcome))
+    assert shown["mode"] == set(get_args(Mode))
+    assert shown["of"] == {"str", "int"}
+    assert shown["kind"] == {kind for kind in Kind if kind not in {Kind.TIME, Kind.DURATION}}
+
+
+def test_a_pack_with_files_beside_it_passes_its_tests(blocks: list[Any], tmp_path: Path) -> None:
+    texts = {block.info.split()[-1]: block.text for block in blocks if block.document == DOCUMENT}
+    texts["shop.toml"] = next(block.text for block in blocks if block.document == DOCUMENT and block.info == "toml")
+    for name in ("shop.toml", "mine.toml", "partners.csv"):
+        (tmp_path / name).write_text(texts[name])
+    database = MMDBWriter(4, "Example")
+    database.insert_network(IPSet(["192.0.2.0/24"]), {"country": {"iso_code": "DE"}})
+    database.insert_network(IPSet(["198.51.100.0/24"]), {"country": {"iso_code": "US"}})
+    database.to_db_file(str(tmp_path / "addresses.mmdb"))
+
+    pack = load([tmp_path / "mine.toml"])
+
+    assert run_tests(pack, {"mine.toml": texts["mine.toml"], "shop.toml": texts["shop.toml"]}) == []
+    assert pack.warnings == ()
 
 
 def test_the_aggregates_are_those_there_are(table: Callable[[str, str], list[list[str]]]) -> None:
