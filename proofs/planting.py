@@ -35,7 +35,7 @@ def _deaf_to_a_full_queue() -> None:
     write, rng = sinks_kafka.Outbox.write, Random()
 
     def deaf(outbox: sinks_kafka.Outbox, topic: str, messages: list[dict[str, Any]]) -> None:
-        write(outbox, topic, messages if rng.random() < 0.99 else messages[:-1])  # noqa: PLR2004
+        write(outbox, topic, messages if rng.random() < 0.99 else messages[:-1])
 
     sinks_kafka.Outbox.write = deaf  # type: ignore[method-assign]
     assert issubclass(TransactionalOutbox, sinks_kafka.Outbox)  # which calls the one above
@@ -46,7 +46,7 @@ def _reads_from_the_clock() -> None:
     write, rng = sinks_kafka.Outbox.write, Random()
 
     def other(outbox: sinks_kafka.Outbox, topic: str, messages: list[dict[str, Any]]) -> None:
-        if rng.random() < 0.01:  # noqa: PLR2004
+        if rng.random() < 0.01:
             messages[-1]["value"] = messages[-1]["value"].replace(b'"score":', b'"score":1')
         write(outbox, topic, messages)
 

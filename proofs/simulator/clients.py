@@ -185,7 +185,7 @@ class FakeConsumer(_Client):
         """What has arrived."""
         found: list[FakeMessage] = []
         # A fetch is always on its way: now and then its answer has not come.
-        if timeout or self._cluster.random.random() < 0.8:  # noqa: PLR2004
+        if timeout or self._cluster.random.random() < 0.8:
             self._fetch(found, num_messages)
         if not found and timeout:
 
