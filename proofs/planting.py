@@ -18,7 +18,7 @@ def _no_resume_filter() -> None:
     def never(*_: object) -> bool:
         return False
 
-    Answered.is_answered = never  # type: ignore[method-assign]
+    Answered.is_answered = never  # type: ignore[method-assign,assignment]
 
 
 def _no_commit_before_a_snapshot() -> None:
@@ -27,7 +27,7 @@ def _no_commit_before_a_snapshot() -> None:
     def nothing(_: object) -> None:
         pass
 
-    sinks_kafka.Lane.snapshot = nothing  # type: ignore[method-assign]
+    sinks_kafka.Lane.snapshot = nothing  # type: ignore[method-assign,assignment]
 
 
 def _deaf_to_a_full_queue() -> None:
@@ -37,7 +37,7 @@ def _deaf_to_a_full_queue() -> None:
     def deaf(outbox: sinks_kafka.Outbox, topic: str, messages: list[dict[str, Any]]) -> None:
         write(outbox, topic, messages if rng.random() < 0.99 else messages[:-1])
 
-    sinks_kafka.Outbox.write = deaf  # type: ignore[method-assign]
+    sinks_kafka.Outbox.write = deaf  # type: ignore[method-assign,assignment]
     assert issubclass(TransactionalOutbox, sinks_kafka.Outbox)  # which calls the one above
 
 
@@ -50,7 +50,7 @@ def _reads_from_the_clock() -> None:
             messages[-1]["value"] = messages[-1]["value"].replace(b'"score":', b'"score":1')
         write(outbox, topic, messages)
 
-    sinks_kafka.Outbox.write = other  # type: ignore[method-assign]
+    sinks_kafka.Outbox.write = other  # type: ignore[method-assign,assignment]
 
 
 def _snapshot_ahead() -> None:
@@ -61,7 +61,7 @@ def _snapshot_ahead() -> None:
         state = snapshot(lane)
         return {**state, "offsets": {address: offset + 1 for address, offset in state["offsets"].items()}}
 
-    sources_kafka.Lane.snapshot = ahead  # type: ignore[method-assign]
+    sources_kafka.Lane.snapshot = ahead  # type: ignore[method-assign,assignment]
 
 
 BUGS: Final[dict[str, Callable[[], None]]] = {
