@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, Literal, overload
 from zlib import crc32
@@ -39,14 +40,37 @@ class Machine:
         self.alive = True
         self._pipes: dict[tuple[int, Place | str], Pipe] = {}
         self._clients = 0
+        self._consumers: list[FakeConsumer] = []
 
     def consumer(self, config: Mapping[str, Any]) -> "FakeConsumer":
         """A client like `confluent_kafka.Consumer`."""
-        return FakeConsumer(self, config)
+        consumer = FakeConsumer(self, config)
+        self._consumers.append(consumer)
+        return consumer
 
     def producer(self, config: Mapping[str, Any]) -> "FakeProducer":
         """A client like `confluent_kafka.Producer`."""
         return FakeProducer(self, config)
+
+    def watch(self, topics: Sequence[str]) -> "FakeWatch":
+        """A client like `broker.cluster.ClusterWatch`."""
+        return FakeWatch(self, topics)
+
+    def ends(self, topics: Sequence[str]) -> dict[str, int]:
+        """As `broker.cluster.ends_now`: where all partitions of topics end, by `topic/partition`."""
+        clock = self.cluster.clock
+        found = {}
+        for topic in topics:
+            for number, partition in enumerate(self.cluster.topics[topic]):
+                place = topic, number
+                clock.wait(lambda place=place: not self.cluster.held(place))  # type: ignore[misc]
+                found[f"{topic}/{number}"] = partition.end
+        clock.advance(1)
+        return found
+
+    def finished(self) -> set[Place]:
+        """The partitions that its consumers have read to their end."""
+        return set().union(*(consumer.finished() for consumer in self._consumers))
 
     def pipe(self, client: int, to: Place | str) -> Pipe:
         """The connection of a client to the leader of a partition, or to the coordinator that a text names."""
@@ -235,6 +259,10 @@ class FakeConsumer(_Client):
         """Leave."""
         self._positions.clear()
 
+    def finished(self) -> set[Place]:
+        """The partitions that it has read to their end."""
+        return {place for place, at in self._positions.items() if at >= self._cluster.partition(place).stable}
+
     @property
     def _group(self) -> str:
         return str(self._config["group.id"])
@@ -279,6 +307,53 @@ class FakeConsumer(_Client):
             return at
         reset = self._config.get("auto.offset.reset", "latest")
         return {"earliest": partition.start, "latest": limit}.get(reset)
+
+
+class FakeWatch:
+    """What the cluster told when it was last asked.
+
+    Attributes:
+        partitions: How many partitions each topic has.
+        ends: The offset after the last record, by `topic/partition`.
+    """
+
+    def __init__(self, machine: Machine, topics: Sequence[str]) -> None:
+        self._machine = machine
+        self._number = machine.new_client()
+        self._asked = 0
+        self.partitions = {topic: len(machine.cluster.topics[topic]) for topic in topics}
+        self.ends: dict[str, int] = {}
+
+    def refresh(self) -> None:
+        """Ask anew, unless an answer is still to come."""
+        if self._asked:
+            return
+        cluster = self._machine.cluster
+        for topic, count in self.partitions.items():
+            self._ask(f"metadata of {topic}", partial(self._count, cluster, topic), partial(self._counted, topic))
+            for number in range(count):
+                place = topic, number
+                self._ask(place, partial(self._end, cluster, place), partial(self._told, f"{topic}/{number}"))
+
+    def _ask(self, to: Place | str, serve: Callable[[], int], answered: Callable[[int], None]) -> None:
+        self._asked += 1
+        self._machine.pipe(self._number, to).ask(serve, answered)
+
+    @staticmethod
+    def _count(cluster: Cluster, topic: str) -> int:
+        return len(cluster.topics[topic])
+
+    @staticmethod
+    def _end(cluster: Cluster, place: Place) -> int:
+        return cluster.partition(place).end
+
+    def _counted(self, topic: str, count: int) -> None:
+        self._asked -= 1
+        self.partitions[topic] = count
+
+    def _told(self, address: str, end: int) -> None:
+        self._asked -= 1
+        self.ends[address] = end
 
 
 @dataclass(slots=True)
