@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import bytewax.operators as op
+import msgspec
 from bytewax.dataflow import Dataflow, Stream, operator
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
@@ -17,9 +18,13 @@ from detection.codec import Event
 from detection.errors import StateError
 from detection.program import Decoder, Program
 from detection.records import DeadLetter, Record
+from detection.sealed import seal, unseal
 from sources.answered import Answered
 
 STATE_FORMAT = 2
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Decoded:
     dead_letters: Stream[DeadLetter]
 
 
-class _Lane(StatefulSourcePartition[Event | DeadLetter, dict[str, Any]]):
+class _Lane(StatefulSourcePartition[Event | DeadLetter, bytes]):
     """A part of a source with a decoder behind it; one snapshot of both."""
 
     def __init__(self, lane: StatefulSourcePartition[Record, Any], decoder: Decoder, answered: Answered) -> None:
@@ -70,15 +75,33 @@ class _Lane(StatefulSourcePartition[Event | DeadLetter, dict[str, Any]]):
         return self._lane.next_awake()
 
     @override
-    def snapshot(self) -> dict[str, Any]:
-        return {"format": STATE_FORMAT, "source": self._lane.snapshot(), **self._decoder.snapshot()}
+    def snapshot(self) -> bytes:
+        return seal(_encode({"format": STATE_FORMAT, "source": self._lane.snapshot(), **self._decoder.snapshot()}))
 
     @override
     def close(self) -> None:
         self._lane.close()
 
 
-class DecodingSource(FixedPartitionedSource[Event | DeadLetter, dict[str, Any]]):
+def read_snapshot(for_part: str, snapshot: bytes) -> dict[str, Any]:
+    """What the snapshot of a part holds: its format, the `source`'s own snapshot, and that of the decoder.
+
+    Raises:
+        StateError: It is damaged, or of a format that this release does not know.
+    """
+    try:
+        state = _decode(unseal(snapshot))
+        found = state.get("format")
+    except (ValueError, AttributeError, RecursionError) as error:
+        msg = f"state of source {for_part}: cannot be read: {error}"
+        raise StateError(msg) from error
+    if found != STATE_FORMAT:
+        msg = f"state of source {for_part}: expected format {STATE_FORMAT}, got {found!r}"
+        raise StateError(msg)
+    return dict(state)
+
+
+class DecodingSource(FixedPartitionedSource[Event | DeadLetter, bytes]):
     """A source of records, seen as a source of events and dead letters; those that have their answer are marked."""
 
     def __init__(
@@ -93,11 +116,8 @@ class DecodingSource(FixedPartitionedSource[Event | DeadLetter, dict[str, Any]])
         return self._source.list_parts()
 
     @override
-    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> _Lane:
-        if resume_state is not None and resume_state.get("format") != STATE_FORMAT:
-            msg = f"state of source {for_part}: expected format {STATE_FORMAT}, got {resume_state.get('format')!r}"
-            raise StateError(msg)
-        state = resume_state or {"source": None}
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> _Lane:
+        state = {"source": None} if resume_state is None else read_snapshot(for_part, resume_state)
         lane = self._source.build_part(step_id, for_part, state["source"])
         return _Lane(lane, Decoder(self._program, state), self._answered)
 

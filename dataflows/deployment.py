@@ -7,6 +7,7 @@ before this deployment wrote its first verdict, and how many workers it ever had
 
 import fcntl
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ OWNER_ONLY: Final = 0o600
 ANEW: Final = "begin with empty windows: a new recovery store, and FRAUD_FRESH=1"
 RESTORE: Final = "put a copy of the whole folder in its place"
 
+_MARKS: Final = 2**31
 _POLL_SECONDS: Final = 0.05
 _PATIENCE_SECONDS: Final = 5.0
 
@@ -42,12 +44,14 @@ class Arguments:
         process: Which process of the cluster this is, from 0.
         processes: How many there are.
         workers: Threads in each of them.
+        together: Whether all processes are on one machine, and so see the same files.
     """
 
     store: Path | None = None
     process: int = 0
     processes: int = 1
     workers: int = 1
+    together: bool = True
 
     @property
     def total_workers(self) -> int:
@@ -66,11 +70,13 @@ def arguments() -> Arguments:
     from bytewax.run import _parse_args  # noqa: PLC0415  (private, but Bytewax is pinned, and a test holds us to it)
 
     given = _parse_args()  # type: ignore[no-untyped-call]
+    addresses = [] if given.addresses is None else given.addresses.split(";")
     return Arguments(
         store=given.recovery_directory,
         process=given.process_id or 0,
-        processes=1 if given.addresses is None else len(given.addresses.split(";")),
+        processes=max(1, len(addresses)),
         workers=given.workers_per_process or 1,
+        together=len({address.rpartition(":")[0] for address in addresses}) <= 1,
     )
 
 
@@ -80,8 +86,10 @@ class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     format: int = FORMAT
     application: str
     cluster: str
+    mark: int
     pack: str
     inputs: list[str]
+    began_at: dict[str, int] = msgspec.field(default_factory=dict)
     workers: int = 0
     ends: dict[str, int] = msgspec.field(default_factory=dict)
     outputs: list[str] = msgspec.field(default_factory=list)
@@ -92,18 +100,32 @@ class Deployment:
     """The deployment that a recovery store belongs to.
 
     All processes of a cluster on one machine share the file: each change is made under a lock, on what is there then.
+
+    Attributes:
+        mark: A number that all part files of the store carry, other than 0.
     """
 
     def __init__(self, folder: Path) -> None:
         """Open nothing yet; use `open`."""
         self._folder = folder
+        self.mark = 0
 
     @classmethod
-    def open(cls, folder: Path, *, application: str, cluster: str, pack: str, topics: Iterable[str]) -> "Deployment":
+    def open(
+        cls,
+        folder: Path,
+        *,
+        begin: Callable[[int], None],
+        application: str,
+        cluster: str,
+        pack: str,
+        topics: Iterable[str],
+    ) -> "Deployment":
         """The deployment of a store; one that has none yet becomes that of the application named here.
 
         Args:
             folder: The recovery store.
+            begin: Called with the deployment's mark before one begins: it marks the part files, or refuses.
             application: APPLICATION_ID.
             cluster: The id of the Kafka cluster.
             pack: The hash of the packs that are started now.
@@ -115,11 +137,48 @@ class Deployment:
         self = cls(folder)
         wanted = sorted(set(topics))
         with self._changing() as found:
-            stored = found or _File(application=application, cluster=cluster, pack=pack, inputs=wanted)
+            if found is None:
+                stored = _File(
+                    application=application,
+                    cluster=cluster,
+                    mark=secrets.randbelow(_MARKS - 1) + 1,
+                    pack=pack,
+                    inputs=wanted,
+                )
+                begin(stored.mark)
+            else:
+                stored = found
             self._expect_ours(stored, application, cluster, wanted)
             stored.pack, stored.inputs = pack, wanted
             self._write(stored)
+        self.mark = stored.mark
         return self
+
+    def begin_at(self, offsets: Mapping[str, int], *, fresh: bool) -> None:
+        """Accept that the store is still empty.
+
+        It is when a deployment begins, and as long as it has not come to its first snapshot. But when the group's
+        offsets have moved meanwhile, a snapshot got lost, and what the windows held with it.
+
+        Args:
+            offsets: The offsets of the consumer group, by `topic/partition`.
+            fresh: The operator wants to begin with empty windows.
+
+        Raises:
+            StoreError: A snapshot got lost.
+        """
+        with self._changing() as stored:
+            assert stored is not None
+            if dict(offsets) != stored.began_at:
+                if not fresh:
+                    msg = (
+                        f"{self._folder}: holds no snapshot, but the consumer group {stored.application} has been in "
+                        f"{', '.join(sorted({place.rpartition('/')[0] for place in offsets}))} before: {RESTORE}; or, "
+                        "to begin with empty windows where the group is, set FRAUD_FRESH=1"
+                    )
+                    raise StoreError(msg)
+                stored.began_at = dict(offsets)
+                self._write(stored)
 
     def fence_up_to(self, total_workers: int) -> int:
         """How many workers this deployment ever had at most, counting those it has now: so many producers to fence."""

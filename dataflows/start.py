@@ -15,12 +15,13 @@ from bytewax.inputs import FixedPartitionedSource
 from broker.cluster import MOCK_CLUSTER, ClusterWatch, ends_now, look, places
 from broker.config import consumer_config, producer_config
 from broker.errors import BrokerError
+from broker.group import committed
 from broker.logs import logs_to_stderr
 from broker.topics import preflight
-from dataflows.deployment import Arguments, Deployment, StoreError, arguments
-from dataflows.locks import StoreLock
+from dataflows.deployment import Arguments, StoreError, arguments
 from dataflows.sinks import Sinks
 from dataflows.stopping import on_signals
+from dataflows.store import Store
 from detection.errors import PackError
 from detection.lists import Lists
 from detection.loading import load
@@ -35,7 +36,7 @@ from sources.lists import KafkaLists
 
 _log = structlog.get_logger(__name__)
 
-_locks: list[StoreLock] = []
+_stores: list[Store] = []
 """Held until the process ends."""
 
 
@@ -72,7 +73,10 @@ def start(build: Build) -> Dataflow:
         outputs = [*pack.topics_out, settings.dead_letter_topic]
         partitions = preflight(settings, [*pack.topics_in, *pack.topics_of_lists, *outputs])
         watched = {topic: partitions[topic] for topic in (*pack.topics_in, *outputs)}
-        tails = _fenced(settings, pack, given, producer, {topic: partitions[topic] for topic in outputs})
+        inputs = {topic: partitions[topic] for topic in pack.topics_in}
+        tails = _fenced(
+            settings, pack, given, producer, inputs=inputs, outputs={topic: partitions[topic] for topic in outputs}
+        )
     except DeliveryError:  # told already
         sys.exit(1)
     except (SettingsError, PackError, BrokerError, StoreError) as error:
@@ -106,7 +110,13 @@ def start(build: Build) -> Dataflow:
 
 
 def _fenced(
-    settings: Settings, pack: Pack, given: Arguments, producer: dict[str, Any], outputs: Mapping[str, int]
+    settings: Settings,
+    pack: Pack,
+    given: Arguments,
+    producer: dict[str, Any],
+    *,
+    inputs: Mapping[str, int],
+    outputs: Mapping[str, int],
 ) -> Tails:
     """Shut out who wrote to the outputs before; gives where their tails begin and end."""
     first: dict[str, int] | None = None
@@ -117,16 +127,18 @@ def _fenced(
         msg = f"{where}: is an embedded broker, whose transactions isolate nothing: set DELIVERY=at_least_once"
         raise BrokerError(msg)
     if given.store is not None:
-        _locks.append(StoreLock.take(given.store, given.process, given.processes))
-        deployment = Deployment.open(
-            given.store,
+        store = Store.open(
+            given,
             application=settings.application_id,
             cluster=cluster,
             pack=pack.hash,
             topics=pack.topics_in,
+            fresh=settings.fraud_fresh,
+            committed=lambda: committed(consumer_config(settings), places(inputs)),
         )
-        workers = deployment.fence_up_to(workers)
-        first = deployment.ends(
+        _stores.append(store)
+        workers = store.deployment.fence_up_to(workers)
+        first = store.deployment.ends(
             outputs, lambda new: ends_now(settings, places({topic: outputs[topic] for topic in new}))
         )
     if settings.delivery == "exactly_once":

@@ -142,6 +142,10 @@ class Settings(BaseSettings):
         description="What a reader with `isolation.level=read_committed` sees after a crash: each verdict once, or the "
         "newest ones perhaps twice. The first costs transactions.",
     )
+    fraud_fresh: bool = Field(
+        default=False,
+        description="1 lets an empty recovery store begin where the consumer group is: with empty windows.",
+    )
     transactions_per_second: float = Field(
         2.0, gt=0, allow_inf_nan=False, description="How many transactions a second the simulator sends."
     )

@@ -14,6 +14,7 @@ import pytest
 from dataflows.deployment import FILE, FORMAT, Arguments, Deployment, StoreError, arguments
 
 OURS: dict[str, Any] = {
+    "begin": lambda mark: None,
     "application": "fraud",
     "cluster": "c1",
     "pack": "0123456789abcdef",
@@ -56,8 +57,13 @@ def test_the_store_is_found_in_each_form_of_its_option(given: tuple[str, ...], s
 def test_processes_and_workers_are_found(started) -> None:
     found = started("-i", "1", "-a", "a:1;b:2;c:3", "-w4")
 
-    assert found == Arguments(process=1, processes=3, workers=4)
+    assert found == Arguments(process=1, processes=3, workers=4, together=False)
     assert found.total_workers == 12
+
+
+def test_processes_on_one_machine_see_one_store(started) -> None:
+    assert started("-i", "0", "-a", "127.0.0.1:1;127.0.0.1:2").together
+    assert started("-w", "2").together
 
 
 def test_what_the_environment_says_counts_and_the_command_line_wins(started) -> None:
@@ -70,7 +76,7 @@ def test_what_the_environment_says_counts_and_the_command_line_wins(started) -> 
         "WORKERS_PER_PROCESS": "2",
     }
 
-    assert started(**environment) == Arguments(store=Path("there"), process=2, processes=3, workers=2)
+    assert started(**environment) == Arguments(store=Path("there"), process=2, processes=3, workers=2, together=False)
     assert started("-w", "5", "-r", "here", **environment).workers == 5
     assert started("-r", "here", **environment).store == Path("here")
 

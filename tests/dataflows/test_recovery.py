@@ -14,6 +14,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource
 
+from dataflows import decoding
 from detection.errors import StateError
 from detection.features.group import read_snapshot
 from detection.loading import parse
@@ -197,8 +198,8 @@ def next_format_of_group(state: bytes) -> bytes:
     return seal(msgspec.msgpack.encode({**read_snapshot(state), "format": 2}))
 
 
-def next_format_of_source(state: dict[str, Any]) -> dict[str, Any]:
-    return {**state, "format": 3}
+def next_format_of_source(state: bytes) -> bytes:
+    return seal(msgspec.msgpack.encode({**decoding.read_snapshot("", state), "format": 3}))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,324 @@
+"""Which stores are gone on from, and which are refused, with what words."""
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflows.deployment import FILE, Arguments, StoreError
+from dataflows.store import Store, look_through, purge, read
+from tests.dataflows import damage
+from tests.dataflows.damage import FORMS, OURS, PARTS, begun, killed, opened, outcome, part, resumed
+
+FLIPS = int(os.environ.get("FLIPS", "30"))
+"""How often each kind of damage is done, anywhere in the files."""
+
+KILLS = int(os.environ.get("KILLS", "3"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return killed(tmp_path_factory.mktemp("whole") / "store")
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and nothing is left in the logs."""
+    return killed(tmp_path_factory.mktemp("closed") / "store", log=False)
+
+
+@pytest.fixture(scope="module")
+def expected(closed: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    return resumed(copy(closed, tmp_path_factory.mktemp("expected")))
+
+
+@pytest.fixture(params=["whole", "closed"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of either, to be damaged."""
+    return copy(request.getfixturevalue(request.param), tmp_path)
+
+
+def copy(store: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(store, folder / "copy"))
+
+
+def test_a_store_that_is_whole_resumes_exactly(whole: Path, closed: Path, expected: list[Any], tmp_path: Path) -> None:
+    assert any(path.stat().st_size for path in whole.glob("*-wal"))
+    assert not any(path.stat().st_size for path in closed.glob("*-wal"))
+    assert len(expected) > 50
+
+    for name, store in (("whole", whole), ("closed", closed)):
+        assert outcome(Path(shutil.copytree(store, tmp_path / name)), expected) == "exact"
+
+
+def test_a_store_without_a_snapshot_is_begun_and_begun_again(tmp_path: Path) -> None:
+    store = begun(tmp_path / "store")
+
+    opened(store, committed=dict).close()  # after a crash in the first epoch
+
+    assert {found.mark for found in read(store).parts} == {opened(store, committed=dict).deployment.mark} != {0}
+
+
+def test_a_new_store_is_refused_when_the_group_has_been_here_unless_the_operator_wants_it(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    damage.init_db_dir(store, PARTS)
+
+    for _ in range(2):
+        with pytest.raises(
+            StoreError,
+            match=r"holds no snapshot, but the consumer group fraud has been in payments before: .*FRAUD_FRESH=1",
+        ):
+            opened(store)
+    opened(store, fresh=True).close()
+    opened(store).close()  # a crash in the first epoch needs no permission again
+
+    with pytest.raises(StoreError, match="holds no snapshot"):
+        opened(store, committed=lambda: {"payments/0": 61})
+
+
+def test_a_store_that_has_snapshots_is_gone_on_from_also_when_told_to_begin_anew(
+    closed: Path, expected: list[Any], tmp_path: Path
+) -> None:
+    store = copy(closed, tmp_path)
+    opened(store, fresh=True).close()
+
+    assert resumed(store) == expected
+
+
+def test_parts_that_were_made_anew_are_begun_with_when_the_operator_wants_it(closed: Path, tmp_path: Path) -> None:
+    store = copy(closed, tmp_path)
+    damage.made_anew(store, random.Random(1))
+    with pytest.raises(StoreError, match="they were made anew or swapped"):
+        opened(store)
+
+    opened(store, fresh=True).close()
+    opened(store).close()
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"application": "theirs"}, "is the recovery store of APPLICATION_ID fraud, not of theirs"),
+        ({"cluster": "c2"}, "is the recovery store of the Kafka cluster c1, not of c2"),
+        ({"topics": ["clicks"]}, "is the recovery store of a pack that reads logins, payments, pings"),
+        ({"lanes": ("iterable", "lane-31")}, "holds no offsets of lane-31"),
+    ],
+)
+def test_the_store_of_another_is_refused(other: dict[str, Any], told: str, closed: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=told):
+        opened(copy(closed, tmp_path), **other)
+
+
+def test_a_store_that_another_has_is_refused_before_it_is_read(closed: Path, tmp_path: Path) -> None:
+    store = copy(closed, tmp_path)
+    ours = opened(store)
+    part(store).write_bytes(b"")
+
+    with pytest.raises(StoreError, match=f"process {os.getpid()} has this recovery store"):
+        opened(store)
+    ours.close()
+    with pytest.raises(StoreError, match="is damaged"):
+        opened(store)
+
+
+def test_a_folder_that_is_none_is_told_how_one_is_made(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match="empty: holds no recovery store: `fraud run` makes one, or"):
+        read(tmp_path / "empty")
+    with pytest.raises(StoreError, match="expected the folder of a recovery store, got a file"):
+        read(tmp_path / "file")
+    with pytest.raises(StoreError, match="expected the folder of a recovery store, got nothing"):
+        read(tmp_path / "missing")
+
+
+def test_what_is_on_another_machine_is_not_missed(closed: Path, tmp_path: Path) -> None:
+    store = copy(closed, tmp_path)
+    part(store, 1).unlink()
+
+    given = Arguments(store=store, process=0, processes=2, together=False)
+    Store.open(given, **OURS).close()
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_store_that_is_not_as_it_was_is_refused(form: str, store: Path, expected: list[Any]) -> None:
+    how = FORMS[form](store, random.Random(form))
+
+    assert outcome(store, expected) != "exact", how
+    assert not (store / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", [damage.flip, damage.cut, damage.blank])
+def test_damage_anywhere_is_refused_or_means_nothing(
+    kind: damage.Damage, store: Path, expected: list[Any], tmp_path: Path
+) -> None:
+    refused = 0
+    for seed in range(FLIPS):
+        damaged = Path(shutil.copytree(store, tmp_path / "damaged"))
+        how = kind(damaged, random.Random(seed))
+        try:
+            refused += outcome(damaged, expected) != "exact"
+        except BaseException as error:
+            error.add_note(f"seed {seed}: {how}")
+            raise
+        shutil.rmtree(damaged)
+
+    print(f"{kind.__name__}: {FLIPS} damaged, {refused} refused, {FLIPS - refused} resumed exactly")  # noqa: T201
+    assert refused
+
+
+def test_a_log_with_a_damaged_frame_is_not_taken_for_a_shorter_one(
+    whole: Path, expected: list[Any], tmp_path: Path
+) -> None:
+    logs = sorted(path.name for path in whole.glob("*-wal"))
+    assert len(logs) == PARTS
+    for name in logs:
+        store = copy(whole, tmp_path)
+        damage.flip_in(store / name, 32 + 24 + 100)  # in the first frame
+        (store / name.replace("-wal", "-shm")).unlink()  # else the end tells
+        assert "its log: frame 1 is damaged, and committed ones follow it" in outcome(store, expected)
+        shutil.rmtree(store)
+
+
+@pytest.mark.parametrize("cut", ["last frame", "half a frame", "all", "the file"])
+def test_a_log_that_lost_its_end_is_not_taken_for_an_older_one(cut: str, whole: Path, tmp_path: Path) -> None:
+    store = copy(whole, tmp_path)
+    log = store / "part-1.sqlite3-wal"
+    end = frames_committed(log.with_name("part-1.sqlite3-shm")) * FRAME + 32
+    if cut == "the file":
+        log.unlink()
+    else:
+        os.truncate(log, {"last frame": end - FRAME, "half a frame": end - FRAME // 2, "all": 0}[cut])
+
+    with pytest.raises(StoreError, match=r"its log: expected \d+ committed frames, and the last of them is not there"):
+        opened(store)
+
+
+def test_a_log_that_ends_amid_a_transaction_is_as_it_should_be(
+    whole: Path, expected: list[Any], tmp_path: Path
+) -> None:
+    """So a kill leaves it, and the one after it, which began to write over what was left."""
+    for index in range(PARTS):
+        store = copy(whole, tmp_path)
+        log = store / f"part-{index}.sqlite3-wal"
+        end = frames_committed(log.with_name(f"part-{index}.sqlite3-shm")) * FRAME + 32
+        frames = log.read_bytes()[32:end]
+        begun = [frame[:4] + bytes(4) + frame[8:] for frame in (frames[:FRAME], frames[FRAME : 2 * FRAME])]
+        os.truncate(log, end)
+        with log.open("ab") as file:
+            file.write(b"".join(begun) + begun[0][: FRAME // 2])
+        assert outcome(store, expected) == "exact"
+        shutil.rmtree(store)
+
+
+FRAME = 24 + 4096
+
+
+def frames_committed(index: Path) -> int:
+    """Of a log, as its shared memory says."""
+    return int.from_bytes(index.read_bytes()[16:20], "little")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.dataflows.damage import RecoveryConfig, opened, run, traffic, wide
+folder = Path(sys.argv[1])
+opened(folder, committed=dict)
+print("begun", flush=True)
+run(wide(), traffic(20_000, seed=7), batch=20, store=RecoveryConfig(folder))
+print("all of it", flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_is_not_taken_for_damage(tmp_path: Path) -> None:
+    store = begun(tmp_path / "store")
+    chance = random.Random(int(os.environ.get("SEED", "1")))
+    epochs = []
+    for _ in range(KILLS):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(store)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+        )
+        with child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "begun\n"
+            time.sleep(chance.uniform(0.2, 1.2))
+            child.kill()
+        ours = opened(store, committed=dict)
+        ours.close()
+        assert ours.contents.epoch is not None
+        epochs.append(ours.contents.epoch)
+
+    print(f"kills: {KILLS}, refused: 0, epochs: {epochs[-1]}")  # noqa: T201
+    assert epochs == sorted(epochs)
+    assert epochs[-1] > KILLS
+
+
+def test_a_disk_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    damage.init_db_dir(store, PARTS)
+    code = f"""
+import resource, signal, sys
+from pathlib import Path
+from tests.dataflows.damage import StoreError, opened
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
+try:
+    opened(Path({str(store)!r}), committed=dict)
+except StoreError as error:
+    print(error)
+"""
+    command = [sys.executable, "-B", "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
+
+    assert said.count("\n") == 1
+    assert "cannot be used (disk I/O error): is there room" in said
+    assert not (store / FILE).exists()
+    opened(store, committed=dict).close()  # when there is room again
+
+
+def test_a_large_store_is_not_looked_through_for_ever(closed: Path, tmp_path: Path) -> None:
+    store = copy(closed, tmp_path)
+
+    look_through(read(store).parts, seconds=0)
+
+
+# --- tombstones ------------------------------------------------------------------------------------------------------
+
+
+def test_keys_that_are_gone_are_deleted_and_nothing_else(closed: Path, expected: list[Any], tmp_path: Path) -> None:
+    store = copy(closed, tmp_path)
+    gone = 0
+    for found in read(store).parts:
+        with closing(sqlite3.connect(found.path)) as db, db:
+            db.executemany(
+                "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('fraud.old', ?, ?, NULL)",
+                [(f"k{number}", found.commit) for number in range(50)]
+                + [("superseded", found.commit), ("superseded", found.commit + 1), ("too new", found.commit + 1)],
+            )
+        gone += 50
+
+    assert purge(read(store).parts) == gone
+    assert purge(read(store).parts) == 0
+    left = [row for found in read(store).parts for row in _tombstones(found.path)]
+    assert sorted(set(left)) == ["superseded", "too new"]
+    assert resumed(store) == expected
+
+
+def _tombstones(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return [key for (key,) in db.execute("SELECT state_key FROM snaps WHERE ser_change IS NULL")]
