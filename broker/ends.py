@@ -44,6 +44,7 @@ class Ends:
         partitions: Iterable[tuple[str, int]],
         *,
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+        beginnings: bool = False,
     ) -> None:
         """Ask nothing yet.
 
@@ -51,12 +52,14 @@ class Ends:
             admin: An admin client; it may have other uses.
             partitions: Topics and partition numbers.
             isolation: `READ_COMMITTED` for the last stable offsets, before the first open transaction.
+            beginnings: Ask for the other end, the first offset that is there.
         """
         self.latest: dict[str, int] = {}
         self.answers = 0
         self._admin = admin
         self._partitions = dict.fromkeys(partitions)
         self._isolation = isolation
+        self._spec = OffsetSpec.earliest() if beginnings else OffsetSpec.latest()  # type: ignore[no-untyped-call]
         self._asked: dict[TopicPartition, Future[Any]] = {}
         self._complained = False
 
@@ -71,8 +74,7 @@ class Ends:
         if self._asked:
             self._take()
         if self._partitions:
-            latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-            wanted = {TopicPartition(topic, partition): latest for topic, partition in self._partitions}
+            wanted = {TopicPartition(topic, partition): self._spec for topic, partition in self._partitions}
             self._asked = self._admin.list_offsets(
                 wanted, isolation_level=self._isolation, request_timeout=ANSWER_SECONDS
             )

@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from broker.errors import without_timing
 
@@ -15,14 +16,30 @@ _log = structlog.get_logger(__name__)
 _REPEAT_SECONDS = 30.0
 
 
-def logs_to_stderr() -> None:
+def logs_to_stderr(*, structured: bool = False, process: int | None = None) -> None:
     """Keep our log out of the results, and what only helps with debugging out of sight.
 
     A traceback is shown as Python shows it: structlog's own shows the values of locals, and a password is among them.
+
+    Args:
+        structured: One JSON object a line, for a machine to read; all that is not ASCII is escaped.
+        process: The number of this process, to be named in each line.
     """
+
+    def with_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return event if process is None else {**event, "process": process}
+
+    as_json: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+    structlog.reset_defaults()
     *first, _ = structlog.get_config()["processors"]
+    as_text = [*first, _escaped, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     structlog.configure(
-        processors=[*first, _escaped, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)],
+        processors=[with_process, *(as_json if structured else as_text)],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )

@@ -16,11 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from time import monotonic
+from typing import Any, Final
 
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import init_db_dir
 
+from dataflows.environment import LOGS, PROCESS, RESTARTS, STATUS_FILE
+from dataflows.health import ProcessState, describe
+from dataflows.reporter import read_status
 from dataflows.stopping import PATIENCE
 from detection.settings import SettingsError
 
@@ -46,6 +50,8 @@ class Patience:
         longest: Before any start; the wait doubles until then.
         steady: Running so long makes the next wait the first again.
         early: A refusal of the first start comes within so long.
+        frozen: For a word from a process, before all are killed and started again; 0: for ever.
+        look: Between two looks at what the processes tell.
     """
 
     stop: float = PATIENCE + 5.0
@@ -53,6 +59,8 @@ class Patience:
     longest: float = 30.0
     steady: float = 60.0
     early: float = 10.0
+    frozen: float = 60.0
+    look: float = 1.0
 
 
 class Launcher:
@@ -81,7 +89,10 @@ class Launcher:
         self._write = write
         self._patience = patience
         self._running: list[Process] = []
+        self._environments: list[Mapping[str, str]] = []
+        self._since = monotonic()
         self._told: set[str] = set()
+        self._restarts = 0
 
     async def run(self) -> int:
         """Run until a signal comes, or until the first start is refused.
@@ -102,6 +113,7 @@ class Launcher:
             lasted = loop.time() - began
             if self._stopping.is_set():
                 return code
+            self._restarts += 1
             # Without a reason of ours it was a crash, which may be over at the next start.
             if starts == 1 and code == REFUSED and self._told and lasted < self._patience.early:
                 return code
@@ -112,6 +124,36 @@ class Launcher:
                 await asyncio.wait_for(self._stopping.wait(), wait)
                 return code
             wait = min(2 * wait, self._patience.longest)
+
+    def health(self) -> dict[str, Any]:
+        """How the processes are, see `dataflows.health.describe`."""
+        return describe(self._states(), self._restarts, monotonic())
+
+    def _states(self) -> list[ProcessState]:
+        states = []
+        for rank in self._ranks:
+            process = self._running[rank] if rank < len(self._running) else None
+            environment = self._environments[rank] if rank < len(self._environments) else {}
+            states.append(
+                ProcessState(
+                    pid=process.pid if process else None,
+                    alive=process is not None and process.returncode is None,
+                    since=self._since,
+                    metrics_port=int(environment[_API_PORT]) if _API_ENABLED in environment else None,
+                    status=read_status(Path(environment[STATUS_FILE])) if STATUS_FILE in environment else None,
+                )
+            )
+        return states
+
+    async def _frozen(self) -> int:
+        """The rank of the first process that tells nothing any more."""
+        while True:
+            await asyncio.sleep(self._patience.look)
+            now = monotonic()
+            for rank, state in enumerate(self._states()):
+                if STATUS_FILE in self._environments[rank] and state.silence(now) > self._patience.frozen > 0:
+                    self._write(f"fraud: process {rank} tells nothing for {state.silence(now):.0f} s: killing all")
+                    return rank
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -133,18 +175,25 @@ class Launcher:
         addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self._ranks))]
         self._told.clear()
         self._running = []
+        self._environments = [self._prepare(rank) for rank in self._ranks]
+        self._since = monotonic()
         try:
             for rank in self._ranks:
                 self._running.append(await self._spawn(rank, addresses))
             outputs = [asyncio.create_task(self._forward(rank)) for rank in self._ranks]
             ends = [asyncio.create_task(process.wait()) for process in self._running]
             asked = asyncio.create_task(self._stopping.wait())
+            frozen = asyncio.create_task(self._frozen())
             if self._stopping.is_set():  # while they were being started
                 self._signal(signal.SIGTERM)
-            await asyncio.wait([*ends, asked], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*ends, asked, frozen], return_when=asyncio.FIRST_COMPLETED)
             asked.cancel()
+            frozen.cancel()
             first = next((rank for rank in self._ranks if ends[rank].done()), None)
-            if not self._stopping.is_set():
+            if first is None and frozen.done():
+                first = frozen.result()
+                self._signal(signal.SIGKILL)  # none of them could end without it
+            elif not self._stopping.is_set():
                 self._signal(signal.SIGTERM)
             await asyncio.wait(ends, timeout=self._patience.stop)
             self._signal(signal.SIGKILL)
@@ -157,10 +206,17 @@ class Launcher:
             first = next((rank for rank in self._ranks if codes[rank]), 0)
         return first, codes[first]
 
+    def _prepare(self, rank: int) -> Mapping[str, str]:
+        """The environment of the next process of a rank."""
+        environment = {**self._environment(rank), RESTARTS: str(self._restarts)}
+        if STATUS_FILE in environment:
+            Path(environment[STATUS_FILE]).unlink(missing_ok=True)  # of the process before
+        return environment
+
     async def _spawn(self, rank: int, addresses: Sequence[str]) -> Process:
         return await asyncio.create_subprocess_exec(
             *self._command(rank, addresses),
-            env=dict(self._environment(rank)),
+            env=dict(self._environments[rank]),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,
@@ -188,7 +244,8 @@ class Launcher:
             if line in self._told:
                 return
             self._told.add(line)
-        self._write(f"{rank} | {line}" if len(self._ranks) > 1 else line)
+        # A line of JSON names its process itself.
+        self._write(f"{rank} | {line}" if len(self._ranks) > 1 and not line.startswith("{") else line)
 
 
 def dataflow_command(
@@ -217,21 +274,27 @@ def check_environment(environment: Mapping[str, str], processes: int) -> None:
         raise SettingsError([f"{_API_PORT}: expected {of}, from 1 to {highest}, got {port!r}"])
 
 
-def process_environment(rank: int, environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The environment of one process: if it is to serve metrics, on a port and with a scratch folder of its own.
+def process_environment(
+    rank: int, environment: Mapping[str, str], folder: Path, *, terminal: bool = False
+) -> dict[str, str]:
+    """The environment of one process: its number, where it reports, and where it serves metrics, if it is to.
 
     Args:
         rank: Which process.
         environment: Ours.
         folder: An empty one, to be deleted afterwards.
+        terminal: Whether a person reads its log, who wants no JSON.
     """
+    ours = {**environment, PROCESS: str(rank), STATUS_FILE: str(folder / f"status-{rank}.json")}
+    if terminal:
+        ours.setdefault(LOGS, "text")
     if _API_ENABLED not in environment:
-        return dict(environment)
+        return ours
     port = int(environment.get(_API_PORT) or FIRST_API_PORT) + rank
     cache = folder / str(rank)
     cache.mkdir(exist_ok=True)
     return {
-        **environment,
+        **ours,
         _API_PORT: str(port),
         "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(cache),
     }

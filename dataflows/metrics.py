@@ -1,13 +1,17 @@
 """Metrics in the Prometheus registry, which Bytewax serves at `/metrics` when `BYTEWAX_DATAFLOW_API_ENABLED` is set."""
 
+import os
 from collections.abc import Iterable
+from time import monotonic
 from weakref import WeakSet
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from broker.vitals import Vitals
+from dataflows.environment import RESTARTS
 from detection.program import Program
 
 METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -23,12 +27,26 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Name (Prometheus adds `_total`), meaning and labels of each metric."""
 
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "fraud_lag": ("Offsets between our position in an input partition and its end.", ("topic", "partition")),
+    "fraud_snapshot_age_seconds": ("Seconds since the last snapshot, or since the start before the first one.", ()),
+    "fraud_stalled_partitions": ("Input partitions that grow and are not read on.", ()),
+    "fraud_restarts": ("How often the supervisor has started all processes again.", ()),
+}
+"""Name, meaning and labels of each metric that may also fall."""
+
 _programs: WeakSet[Program] = WeakSet()
+_vitals: WeakSet[Vitals] = WeakSet()
 
 
 def watch(program: Program) -> None:
     """Count what the program does from now on."""
     _programs.add(program)
+
+
+def watch_vitals(vitals: Vitals) -> None:
+    """Show these vital signs from now on."""
+    _vitals.add(vitals)
 
 
 class ProgramCollector(Collector):
@@ -55,4 +73,21 @@ class ProgramCollector(Collector):
         return families.values()
 
 
+class VitalsCollector(Collector):
+    """Reads the vital signs of this process when somebody asks."""
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        families = {name: GaugeMetricFamily(name, meaning, labels=labels) for name, (meaning, labels) in GAUGES.items()}
+        for vitals in _vitals:
+            for address, lag in vitals.lag().items():
+                if lag is not None:
+                    families["fraud_lag"].add_metric(address.rsplit("/", 1), lag)
+            families["fraud_snapshot_age_seconds"].add_metric((), vitals.snapshot_age(monotonic()))
+            families["fraud_stalled_partitions"].add_metric((), len(vitals.stalled))
+            families["fraud_restarts"].add_metric((), int(os.environ.get(RESTARTS, "0")))
+        return families.values()
+
+
 REGISTRY.register(ProgramCollector())
+REGISTRY.register(VitalsCollector())

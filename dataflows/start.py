@@ -3,22 +3,31 @@
 Every reason not to start is one clear line and an exit code that is not 0.
 """
 
+import atexit
 import gc
+import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
+from confluent_kafka.admin import AdminClient
 
 from broker.cluster import MOCK_CLUSTER, ClusterWatch, ends_now, look, places
-from broker.config import consumer_config, producer_config
+from broker.config import admin_config, consumer_config, producer_config
+from broker.ends import Ends
 from broker.errors import BrokerError
 from broker.group import committed
 from broker.logs import logs_to_stderr
 from broker.topics import preflight
+from broker.vitals import Vitals
 from dataflows.deployment import Arguments, StoreError, arguments
+from dataflows.environment import LOGS, PROCESS, STATUS_FILE
+from dataflows.metrics import watch_vitals
+from dataflows.reporter import Reporter
 from dataflows.sinks import Sinks
 from dataflows.stopping import on_signals
 from dataflows.store import Store
@@ -64,7 +73,7 @@ def start(build: Build) -> Dataflow:
     Exits with one line when there is no broker, a topic is missing, or a setting, pack or recovery store is wrong.
     """
     stop = on_signals()
-    logs_to_stderr()
+    _start_logs()
     given = arguments()
     try:
         settings = Settings()
@@ -87,7 +96,7 @@ def start(build: Build) -> Dataflow:
         _log.warning(
             "no recovery store (-r): windows start empty, and after a stop or kill the newest verdicts may come twice"
         )
-    answered = Answered()
+    answered, vitals = Answered(), Vitals()
     source = KafkaSource(
         consumer,
         pack.topics_in,
@@ -95,6 +104,7 @@ def start(build: Build) -> Dataflow:
         tails=tails,
         answered=answered,
         cluster=lambda: ClusterWatch(settings, watched),
+        vitals=vitals,
     )
     if settings.delivery == "exactly_once":
         transactional = TransactionalOutboxes(producer, settings.application_id)
@@ -104,9 +114,25 @@ def start(build: Build) -> Dataflow:
         outboxes, commits = Outboxes(producer), None
     sink = KafkaSink(outboxes)
     sinks = Sinks(sink, sink, sink, KafkaSink(outboxes, settings.dead_letter_topic), commits)
+    _start_reporter(vitals, settings)
     flow = build(pack, source, sinks, KafkaLists(consumer, pack.topics_of_lists), answered)
     _calm_garbage_collector()
     return flow
+
+
+def _start_logs() -> None:
+    rank = os.environ.get(PROCESS, "")
+    wanted = os.environ.get(LOGS) or ("text" if sys.stderr.isatty() else "json")
+    logs_to_stderr(structured=wanted != "text", process=int(rank) if rank.isdecimal() else None)
+
+
+def _start_reporter(vitals: Vitals, settings: Settings) -> None:
+    watch_vitals(vitals)
+    admin = AdminClient(admin_config(settings))
+    path = os.environ.get(STATUS_FILE)
+    reporter = Reporter(vitals, Ends(admin, []), Ends(admin, [], beginnings=True), Path(path) if path else None)
+    reporter.start()
+    atexit.register(reporter.stop)
 
 
 def _fenced(

@@ -21,6 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from typing_extensions import override
 
 from broker.client import ConsumerClient
+from broker.vitals import Vitals
 from detection.records import Record
 from sources.answered import Answered, Tails
 from sources.reading import CLUSTER_SECONDS, SourceError, complain, count_partitions, headers_of
@@ -96,6 +97,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         cluster: Callable[[], Cluster] | None = None,
         client: Callable[[dict[str, Any]], ConsumerClient] = Consumer,
         worker: Callable[[], int] = threading.get_ident,
+        vitals: Vitals | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -108,6 +110,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
             cluster: Makes what a worker asks for new partitions and the ends of the outputs.
             client: Makes the Kafka client.
             worker: Which worker calls.
+            vitals: Where to note how the reading goes.
         """
         self._config = dict(config)
         self._topics = tuple(topics)
@@ -117,12 +120,14 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         self._cluster = cluster
         self._client = client
         self._worker = worker
+        self._vitals = vitals or Vitals()
         # By thread, not in a `threading.local`: of a thread that is not Python's own, such as a worker's, one is gone
         # after each call.
         self._readers: dict[int, Reader] = {}
 
     @override
     def list_parts(self) -> list[str]:
+        self._vitals.joined = True
         return [f"lane-{number:02}" for number in range(LANES)]
 
     @override
@@ -137,6 +142,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
                 answered=self._answered,
                 cluster=self._cluster and self._cluster(),
                 stop=self._stop,
+                vitals=self._vitals,
             )
         return reader.lane(int(for_part.removeprefix("lane-")), resume_state)
 
@@ -153,9 +159,11 @@ class Reader:
         answered: Answered,
         cluster: Cluster | None,
         stop: Callable[[], bool],
+        vitals: Vitals,
     ) -> None:
         self.answered = answered
         self.stop = stop
+        self.vitals = vitals
         self._client = client
         self._topics = topics
         self._tails = tails
@@ -195,7 +203,9 @@ class Reader:
     def _assign(self, lane: "Lane", parts: list[TopicPartition]) -> None:
         if parts:
             self._by_partition.update({(part.topic, part.partition): lane for part in parts})
-            lane.parts += [(part.topic, part.partition) for part in parts]
+            new = [(part.topic, part.partition) for part in parts]
+            lane.parts += new
+            self.vitals.follow(new, lane.offsets)
             self._client.incremental_assign(parts)
 
     def _mark(self, parts: list[TopicPartition], bounds: dict[str, int] | None) -> dict[str, int]:
@@ -295,6 +305,7 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
         arrived: Records that the consumer handed over and Bytewax has not yet taken.
         ahead: The next offsets once `arrived` is taken.
         parts: Its partitions.
+        offsets: The next offsets by `topic/partition`; changed in place.
     """
 
     def __init__(self, reader: Reader, offsets: dict[str, int], bounds: dict[str, int], *, pump: bool) -> None:
@@ -303,7 +314,7 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
         self.ahead: dict[str, int] = {}
         self.parts: list[tuple[str, int]] = []
         self._reader = reader
-        self._offsets = offsets
+        self.offsets = offsets
         self._bounds = bounds
         self._committed = dict(offsets)
         self._snapshot: dict[str, int] = {}
@@ -313,12 +324,13 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
     def next_batch(self) -> Iterable[Record]:
         if self._reader.stop():
             raise StopIteration
+        self._reader.vitals.alive()
         if self._pump and not self.arrived:
             self._reader.poll()
         records = self.arrived
         if records:
             self.arrived = []
-            self._offsets.update(self.ahead)
+            self.offsets.update(self.ahead)
             self.ahead.clear()
         return records
 
@@ -329,16 +341,17 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
 
     @override
     def snapshot(self) -> LaneState:
+        self._reader.vitals.snapshot()
         # The records before the previous snapshot are delivered by now: the sinks flushed when it was taken.
         news = {address: offset for address, offset in self._snapshot.items() if self._committed.get(address) != offset}
         if news:
             self._reader.commit(news)
             self._committed.update(news)
-        self._snapshot = dict(self._offsets)
+        self._snapshot = dict(self.offsets)
         # The answers to what is still to be read again stand behind the old bounds.
         if not any(self._reader.answered.is_pending(*part) for part in self.parts):
             self._bounds = self._reader.bounds()
-        return {"offsets": dict(self._offsets), "bounds": self._bounds}
+        return {"offsets": dict(self.offsets), "bounds": self._bounds}
 
     @override
     def close(self) -> None:

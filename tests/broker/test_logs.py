@@ -1,7 +1,50 @@
+import json
+import subprocess
+import sys
+
 import pytest
 import structlog
 
 from broker.logs import logs_to_stderr
+
+SCRIPT = """
+import structlog
+from broker.logs import logs_to_stderr
+logs_to_stderr(structured={structured}, process={process})
+log = structlog.get_logger("x")
+log.info("a\\nb \\x1b[31m \\u202e", place="t/0")
+log.debug("unseen")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("failed")
+"""
+
+
+def said(*, structured: bool, process: int | None) -> list[str]:
+    script = SCRIPT.format(structured=structured, process=process)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not done.stdout
+    return done.stderr.splitlines()
+
+
+def test_a_structured_log_is_one_json_object_a_line_with_the_process_in_it() -> None:
+    first, second = map(json.loads, said(structured=True, process=3))
+
+    assert first.pop("timestamp").endswith("Z")
+    assert first == {"event": "a\nb \x1b[31m \u202e", "level": "info", "place": "t/0", "process": 3}
+    assert "ZeroDivisionError" in second["exception"]
+
+
+def test_nothing_of_a_record_can_write_to_the_terminal_by_way_of_it() -> None:
+    assert all(line.isascii() and line.isprintable() for line in said(structured=True, process=None))
+
+
+def test_for_a_person_it_is_text() -> None:
+    lines = said(structured=False, process=3)
+
+    assert "process=3" in lines[0]
+    assert not lines[0].startswith("{")
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,29 @@
 import json
+import os
 import signal
+import socket
 import stat
 import subprocess
 import time
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from dataflows.launcher import free_ports
+from tests.conftest import wait_until
+
+TRANSFER = b'{"source": "a", "target": "b", "amount": 900, "currency": "EUR"}'
+
+
+def health(port: int) -> dict[str, Any]:
+    """What `fraud run` says of itself; not ready while nobody answers."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            return json.loads(answer.read())
+    except HTTPError as error:
+        return json.loads(error.read())
+    except URLError:
+        return {"ready": False, "restarts": -1}
 
 
 def test_run_judges_until_it_is_told_to_stop_and_then_goes_on_from_there(  # noqa: PLR0917  (fixtures)
@@ -112,3 +133,97 @@ outcome = "review"
         (reviewed, *_) = consume_all(embedded, [transfers("REVIEW_TOPIC")], 4)[3:]
         assert json.loads(reviewed.value())["source"] == "b"
         assert len(consume_all(embedded, [transfers("LEGIT_TOPIC")], 2, extra_seconds=0.3)) == 2
+
+
+def test_the_health_says_when_all_are_ready_and_how_far_behind_they_are(fraud, transfers, embedded, produce) -> None:
+    (port,) = free_ports(1)
+    fraud.environment["KAFKA_SASL_PASSWORD"] = "canary"
+    produce(embedded, transfers("TRANSACTIONS_TOPIC"), [TRANSFER] * 7)
+    with fraud.running("run", "--processes", 2, "--health-port", port, "--snapshot-interval", 1):
+        wait_until(lambda: health(port)["ready"], 60)
+        wait_until(lambda: health(port)["lag"] == {"total": 0, "topics": {transfers("TRANSACTIONS_TOPIC"): 0}})
+        told = health(port)
+
+    assert [process["alive"] for process in told["processes"]] == [True, True]
+    assert told["snapshot_age_seconds"] < 30
+    assert told["restarts"] == 0
+    assert "canary" not in json.dumps(told)
+
+
+def test_a_frozen_process_is_started_again_with_the_other(fraud, transfers) -> None:
+    (port,) = free_ports(1)
+    with fraud.running("run", "--processes", 2, "--health-port", port, "--frozen-after", 4) as process:
+        wait_until(lambda: health(port)["ready"], 60)
+        frozen = health(port)["processes"][1]["pid"]
+        os.kill(frozen, signal.SIGSTOP)
+        wait_until(lambda: health(port)["restarts"] == 1, 30)
+        wait_until(lambda: health(port)["ready"], 60)
+        assert not is_alive(str(frozen))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert "process 1 tells nothing for 4 s: killing all" in said
+
+
+def test_a_health_port_that_is_taken_is_refused_if_it_was_asked_for(fraud, transfers) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = fraud("run", "--health-port", port, code=2)
+
+    assert told.splitlines()[-1].startswith(f"fraud: 127.0.0.1:{port}: no health can be served there: ")
+
+
+def test_two_processes_stop_at_one_signal_within_10_s_and_nothing_is_judged_twice(
+    fraud, transfers, embedded, produce, consume_all
+) -> None:
+    (port,) = free_ports(1)
+    sent = 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with fraud.running("run", "--processes", 2, "--health-port", port) as process:
+            wait_until(lambda: health(port)["ready"], 60)
+            produce(embedded, transfers("TRANSACTIONS_TOPIC"), [TRANSFER] * 3_000)
+            sent += 3_000
+            process.send_signal(number)
+            began = time.monotonic()
+            _, said = process.communicate(timeout=30)
+            assert process.returncode == 0, said
+            assert time.monotonic() - began < 10
+    with fraud.running("run", "--health-port", port):
+        verdicts = consume_all(embedded, [transfers("FRAUD_TOPIC")], sent, extra_seconds=1)
+
+    origins = [json.loads(message.value())["verdict"]["origin"] for message in verdicts]
+    assert len(origins) == len(set(origins)) == sent
+
+
+def test_a_second_signal_ends_all_at_once(fraud, transfers) -> None:
+    (port,) = free_ports(1)
+    with fraud.running("run", "--processes", 2, "--health-port", port) as process:
+        wait_until(lambda: health(port)["ready"], 60)
+        one, other = (each["pid"] for each in health(port)["processes"])
+        os.kill(one, signal.SIGSTOP)  # so that it cannot stop, nor can the other then
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        os.kill(one, signal.SIGCONT)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        process.communicate(timeout=30)
+
+    assert time.monotonic() - began < 5
+    assert not is_alive(str(one))
+    assert not is_alive(str(other))
+
+
+def test_the_log_is_json_with_the_process_in_it_where_no_terminal_is(fraud, transfers) -> None:
+    fraud.environment["KAFKA_PORT"] = "tcp://10.0.0.1:9092"  # as Kubernetes sets it: a warning
+    (port,) = free_ports(1)
+    with fraud.running("run", "--processes", 2, "--health-port", port) as process:
+        wait_until(lambda: health(port)["ready"], 60)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+
+    told = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert {(line["process"], line["level"]) for line in told if line.get("variable") == "KAFKA_PORT"} == {
+        (0, "warning"),
+        (1, "warning"),
+    }

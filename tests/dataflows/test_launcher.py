@@ -5,8 +5,9 @@ import stat
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,7 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.said: list[str] = []
+        self.reporting = False
 
     def notes(self) -> list[str]:
         path = self.folder / "notes"
@@ -68,9 +70,11 @@ class Scene:
         def command(rank: int, addresses: Sequence[str]) -> list[str]:
             return [sys.executable, "-u", "-c", CHILD + child, str(rank), str(self.folder), ";".join(addresses)]
 
-        launcher = Launcher(
-            command, processes, environment=lambda _: os.environ, write=self.said.append, patience=patience
-        )
+        def environment(rank: int) -> Mapping[str, str]:
+            return process_environment(rank, os.environ, self.folder) if self.reporting else os.environ
+
+        launcher = Launcher(command, processes, environment=environment, write=self.said.append, patience=patience)
+        self.launcher = launcher
 
         async def run() -> int:
             asker = asyncio.create_task(ask_to_stop(until)) if until else None
@@ -244,8 +248,78 @@ def test_each_process_serves_its_metrics_on_a_port_of_its_own(given: dict[str, s
     assert all(Path(folder).is_dir() for folder in folders)
 
 
-def test_without_metrics_the_environment_is_passed_on_as_it_is(tmp_path: Path) -> None:
-    assert process_environment(1, {"A": "b"}, tmp_path) == {"A": "b"}
+def test_a_process_is_told_its_number_and_where_to_report(tmp_path: Path) -> None:
+    told = {"FRAUD_PROCESS": "1", "FRAUD_STATUS_FILE": str(tmp_path / "status-1.json")}
+
+    assert process_environment(1, {"A": "b"}, tmp_path) == {"A": "b", **told}
+
+
+@pytest.mark.parametrize(("given", "logs"), [({}, "text"), ({"FRAUD_LOGS": "json"}, "json")])
+def test_logs_are_text_on_a_terminal_unless_somebody_wants_json(given, logs, tmp_path: Path) -> None:
+    assert process_environment(0, given, tmp_path, terminal=True)["FRAUD_LOGS"] == logs
+
+
+REPORTS = """
+import json, time
+def report(**changes):
+    path = os.environ["FRAUD_STATUS_FILE"]
+    status = dict(pid=os.getpid(), at=time.monotonic(), joined=True, beat_age=0, snapshots=0, snapshot_age=1,
+                  lag={f"t/{rank}": 1}, stalled=[]) | changes
+    with open(path + "~", "w") as file:
+        json.dump(status, file)
+    os.replace(path + "~", path)
+report()
+"""
+
+
+def test_a_process_that_tells_nothing_is_killed_with_the_others_and_all_start_again(scene: Scene) -> None:
+    freezes = REPORTS + (
+        "\nif start == 0 and rank == '1': signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+        "\nwhile True: report(); time.sleep(0.05)"
+    )
+    patience = Patience(stop=10, first=0.01, frozen=1, look=0.05)
+    scene.reporting = True
+
+    assert scene.launch(freezes, patience=patience, until=lambda: scene.starts() == {"0": 2, "1": 2}) == 0
+    assert scene.said[0].startswith("fraud: process 1 tells nothing for 1 s: killing all")
+    assert scene.said[1:] == ["fraud: process 1 ended with 137: starting all again in 0.01 s"]
+
+
+def test_processes_may_be_silent_for_ever_if_nobody_minds(scene: Scene) -> None:
+    patience = Patience(stop=10, first=0.01, frozen=0, look=0.01)
+    scene.reporting = True
+
+    scene.launch("\ntime.sleep(0.5); note('done')" + RUN_ON, patience=patience, until=lambda: "1 done" in scene.notes())
+
+    assert scene.said == []
+
+
+def test_the_health_is_that_of_the_running_processes_and_counts_the_restarts(scene: Scene) -> None:
+    reports = REPORTS + "\nif start == 0: sys.exit(7)\nnote('ready')" + RUN_ON
+    scene.reporting = True
+    found: list[dict[str, Any]] = []
+
+    def asked() -> bool:
+        if sum("ready" in note for note in scene.notes()) == 2 and not found:
+            found.append(scene.launcher.health())
+        return bool(found)
+
+    scene.launch(reports, until=asked)
+
+    (health,) = found
+    assert health["ready"]
+    assert health["restarts"] == 1
+    assert health["lag"] == {"total": 2, "topics": {"t": 2}}
+    assert len({process["pid"] for process in health["processes"]}) == 2
+    assert not scene.launcher.health()["ready"]  # they ended
+
+
+def test_a_line_of_json_is_passed_on_whole(scene: Scene) -> None:
+    talks = "\nprint('{\"process\": 1}'); note('done')" + RUN_ON
+
+    scene.launch(talks, until=lambda: sum("done" in note for note in scene.notes()) == 2)
+
+    assert scene.said == ['{"process": 1}'] * 2
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "65535", "1_000", "٣٠٣٠", " 3030"])

@@ -5,7 +5,8 @@ from weakref import WeakSet
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-from dataflows.metrics import METRICS, ProgramCollector, watch
+from broker.vitals import Vitals
+from dataflows.metrics import GAUGES, METRICS, ProgramCollector, VitalsCollector, watch, watch_vitals
 from detection.loading import parse
 from detection.program import Program
 from tests.dataflows.examples import ENTRIES, Outputs, run, traffic, wide
@@ -15,6 +16,7 @@ from tests.dataflows.examples import ENTRIES, Outputs, run, traffic, wide
 def only_ours(monkeypatch) -> None:
     """The programs of other tests are not ours."""
     monkeypatch.setattr("dataflows.metrics._programs", WeakSet())
+    monkeypatch.setattr("dataflows.metrics._vitals", WeakSet())
 
 
 def samples() -> Counter[tuple[str, ...]]:
@@ -102,3 +104,23 @@ def test_they_are_in_the_registry_that_is_served() -> None:
     watch(program)
 
     assert b'fraud_verdicts_total{decision="block",event="payment"} 0.0' in generate_latest(REGISTRY)
+
+
+def test_the_vital_signs_are_shown_as_they_are_when_asked(monkeypatch) -> None:
+    monkeypatch.setenv("FRAUD_RESTARTS", "4")
+    vitals = Vitals()
+    watch_vitals(vitals)
+    vitals.follow([("a/b", 0), ("t", 11), ("t", 12)], {"t/11": 3, "a/b/0": 1, "t/12": 0})
+    vitals.ends = {"t/11": 10, "a/b/0": 1}
+    vitals.stalled = frozenset({"t/11"})
+
+    found = {metric.name: metric.samples for metric in VitalsCollector().collect()}
+
+    assert set(found) == set(GAUGES)
+    assert {tuple(sample.labels.values()): sample.value for sample in found["fraud_lag"]} == {
+        ("t", "11"): 7,
+        ("a/b", "0"): 0,
+    }
+    assert [sample.value for sample in found["fraud_stalled_partitions"]] == [1]
+    assert [sample.value for sample in found["fraud_restarts"]] == [4]
+    assert 0 <= found["fraud_snapshot_age_seconds"][0].value < 60

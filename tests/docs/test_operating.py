@@ -12,7 +12,7 @@ from pydantic import AliasChoices
 
 from broker.config import _OURS, LARGEST_VERDICT, passed_through
 from dataflows.fraud import build
-from dataflows.metrics import METRICS
+from dataflows.metrics import GAUGES, METRICS
 from dataflows.sinks import Sinks
 from detection import features
 from detection.loading import load
@@ -86,7 +86,8 @@ def test_the_metrics_are_those_that_are_served(table: Callable[[str, str], list[
         name.strip("`"): tuple(re.findall(r"`(\w+)`", labels)) for name, labels, _ in table(OPERATING, "## Metrics")
     }
 
-    assert shown == {f"{name}_total": labels for name, (_, labels) in METRICS.items()}
+    counters = {f"{name}_total": labels for name, (_, labels) in METRICS.items()}
+    assert shown == counters | {name: labels for name, (_, labels) in GAUGES.items()}
 
 
 def test_the_picture_in_the_readme_is_the_dataflow_with_its_topics(
