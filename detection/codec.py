@@ -41,9 +41,9 @@ LATEST: Final = 2**62
 _EPOCH_NAIVE: Final = EPOCH.replace(tzinfo=None)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MICRO: Final = Decimal("0.000001")
-_SAFE_MICROS: Final = 2**50
+_SAFE_MICROS: Final = 2.0**50
 """Below it a float's own error times 10^6 stays under a quarter, so rounding the product is rounding the decimal
-text."""
+text. A float, which compares with floats in half the time."""
 
 Event: TypeAlias = Any
 """An instance of `EventCodec.type`: fields as `f_NAME`, and the attributes of `SYSTEM`."""
@@ -262,7 +262,6 @@ class EventCodec:
             "clashes": self._clashes,
             "DecodeError": msgspec.DecodeError,
             "FAR_FUTURE": FAR_FUTURE,
-            "SAFE": _SAFE_MICROS,
             "EPOCH": EPOCH,
             "EPOCH_NAIVE": _EPOCH_NAIVE,
             "MICROSECOND": _MICROSECOND,
@@ -279,7 +278,7 @@ class EventCodec:
         return [
             f"if type({name}) is str: return exact(r)",
             f"y = {name} * 1e6",
-            "if not -SAFE < y < SAFE: return exact(r)",
+            f"if not {-_SAFE_MICROS} < y < {_SAFE_MICROS}: return exact(r)",
             "m = round(y)",
             "if not -0.25 < y - m < 0.25: return exact(r)",
             f"{name} = m",

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from detection.codec import Event
-from detection.features import EVIDENCE, Plan, Span, origin
+from detection.features import EVIDENCE, OFFSET, ORIGIN_BITS, Plan, Span
 from detection.generated import define, indent
 from detection.kinds import EPOCH, Kind, money_text
 from detection.pack import Entry, EventType, Rule
@@ -166,6 +166,7 @@ class Judge:
         reasons: list[str] = []
         rules: list[dict[str, Any]] = []
         evidence: dict[str, Any] = {}
+        seen: dict[int, dict[str, Any]] = {}
         topic = self.event.topic
         for number in hits:
             rule, counts, describe, windows = described[number]
@@ -181,9 +182,10 @@ class Judge:
                     decision = rule.outcome
             for name, place, counted in windows:
                 if name not in evidence:
-                    origins, start, stop = e.features[place : place + 3]
-                    newest = origins[start if stop - start <= EVIDENCE else stop - EVIDENCE : stop]
-                    evidence[name] = {"total": stop - start, "newest": [origin(item, counted) for item in newest]}
+                    if place not in seen:  # several features may share a window
+                        origins, start, stop = e.features[place : place + 3]
+                        seen[place] = _seen(origins, start, stop, counted)
+                    evidence[name] = seen[place]
         if allowed and decision == "review":
             decision = "accept"
         score = min(score, HIGHEST_SCORE)
@@ -234,6 +236,8 @@ class Judge:
             "Kind": Kind,
             "show": show,
             "text": text,
+            "money_text": money_text,
+            "Raw": msgspec.Raw,
             "cut": _cut,
             "LONGEST": LONGEST_TEXT,
         }
@@ -246,14 +250,16 @@ class Judge:
             ]
             if symbols[name].kind is Kind.STR:
                 lines += [f"    if r{number} is not None and len(r{number}) > LONGEST: r{number} = cut(r{number})"]
+            if symbols[name].kind is Kind.MONEY:  # told twice, written once
+                lines += [f"    t{number} = 'unknown' if r{number} is None else money_text(r{number})"]
         detail: list[str] = []
         for number, (literal, told) in enumerate(rule.reason.parts):
             scope[f"TEXT{number}"] = literal
             detail += [f"TEXT{number}"]
             if told is not None:
-                detail += [_text_source(symbols[told].kind, f"r{rule.reads.index(told)}")]
+                detail += [_text_source(symbols[told].kind, rule.reads.index(told))]
         values = [
-            f"NAME{number}: {_shown_source(symbols[read].kind, f'r{number}')}" for number, read in enumerate(rule.reads)
+            f"NAME{number}: {_shown_source(symbols[read].kind, number)}" for number, read in enumerate(rule.reads)
         ]
         members = ["'id': ID", "'version': VERSION", f"'detail': {' + '.join(detail) or repr('')}"]
         members += ["'shadow': True"] if rule.mode == "shadow" else []
@@ -263,13 +269,20 @@ class Judge:
     def _write(self, e: Event, answer: dict[str, Any], extra: bytes) -> bytes:
         raw = e.raw.rstrip()
         if not e.clash:
-            comma = b"" if raw[:-1].rstrip().endswith(b"{") else b","
-            return b"%b%b%b%b}" % (raw[:-1], comma, _encode(answer)[1:-1], extra)
+            own = raw[:-1]
+            comma = b"" if own.rstrip().endswith(b"{") else b","
+            return b"%b%b%b%b}" % (own, comma, _encode(answer)[1:-1], extra)
         members = _members(raw)
         reserved = (*answer, *self.event.added)
         answer["verdict"]["input"] = {name: members.pop(name) for name in reserved if name in members}
         own = _encode(members)[1:-1]
         return b"{%b%b%b%b}" % (own, b"," if own else b"", _encode(answer)[1:-1], extra)
+
+
+def _seen(origins: list[int], start: int, stop: int, topic: str) -> dict[str, Any]:
+    """A window as evidence: how many events it holds, and the newest of them."""
+    newest = origins[start if stop - start <= EVIDENCE else stop - EVIDENCE : stop]
+    return {"total": stop - start, "newest": [f"{topic}/{item >> ORIGIN_BITS}/{item & OFFSET}" for item in newest]}
 
 
 def show(kind: Kind, value: Any) -> Any:
@@ -311,13 +324,19 @@ def _cut(value: str) -> str:
     return f"{value[:LONGEST_TEXT]}…"
 
 
-def _text_source(kind: Kind, name: str) -> str:
-    """`text`, without a call where none is needed."""
+def _text_source(kind: Kind, number: int) -> str:
+    """`text` of a value that a rule reads, without a call where none is needed."""
+    name = f"r{number}"
+    if kind is Kind.MONEY:
+        return f"t{number}"
     if kind in {Kind.STR, Kind.INT}:
         return f"('unknown' if {name} is None else {name if kind is Kind.STR else f'str({name})'})"
     return f"text(Kind.{kind.name}, {name})"
 
 
-def _shown_source(kind: Kind, name: str) -> str:
-    """`show`, without a call where none is needed."""
+def _shown_source(kind: Kind, number: int) -> str:
+    """`show` of a value that a rule reads, without a call where none is needed."""
+    name = f"r{number}"
+    if kind is Kind.MONEY:
+        return f"None if {name} is None else Raw(t{number}.encode())"
     return name if kind in {Kind.STR, Kind.INT, Kind.FLOAT, Kind.BOOL} else f"show(Kind.{kind.name}, {name})"

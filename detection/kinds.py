@@ -44,10 +44,16 @@ def money_text(micros: int) -> str:
     >>> money_text(400_010_000), money_text(400_000_000), money_text(-500_000)
     ('400.01', '400', '-0.5')
     """
-    units, fraction = divmod(abs(micros), MICROS)
-    sign = "-" if micros < 0 else ""
-    decimals = f"{fraction:06}".rstrip("0")
-    return f"{sign}{units}.{decimals}" if decimals else f"{sign}{units}"
+    if micros < 0:
+        return f"-{money_text(-micros)}"
+    units, fraction = divmod(micros, MICROS)
+    cents, finer = divmod(fraction, MICROS // 100)
+    if not finer:  # as nearly all amounts are
+        return f"{units}{_CENTS[cents]}"
+    return f"{units}.{fraction:06}".rstrip("0")
+
+
+_CENTS: Final = ["", *(f".{cents:02}".rstrip("0") for cents in range(1, 100))]
 
 
 _UNIT_MICROS: Final = {

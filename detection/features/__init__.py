@@ -15,7 +15,7 @@ the watermark being that of the source partition (`detection.codec`), never a cl
 """
 
 from detection.features.group import GroupState
-from detection.features.plan import EVIDENCE, Plan, Span, Visit, newest, origin
+from detection.features.plan import EVIDENCE, OFFSET, ORIGIN_BITS, Plan, Span, Visit, newest
 from detection.features.step import StepProgram
 
-__all__ = ["EVIDENCE", "GroupState", "Plan", "Span", "StepProgram", "Visit", "newest", "origin"]
+__all__ = ["EVIDENCE", "OFFSET", "ORIGIN_BITS", "GroupState", "Plan", "Span", "StepProgram", "Visit", "newest"]

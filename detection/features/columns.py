@@ -66,9 +66,9 @@ def fresh(column: Column, of: Field | None) -> str:
     return f"[0, {item(column, of)}]" if column.running else f"[{item(column, of)}]"
 
 
-def append(name: str, column: Column, of: Field | None) -> str:
-    """Source that appends the current event to a column."""
-    before = f"{name}[-1] + " if column.running else ""
+def append(name: str, column: Column, of: Field | None, last: str = "-1") -> str:
+    """Source that appends the current event to a column; `last` is the index of a running sum's last item."""
+    before = f"{name}[{last}] + " if column.running else ""
     return f"{name}.append({before}{item(column, of).removeprefix('+') if before else item(column, of)})"
 
 

@@ -12,15 +12,8 @@ EVIDENCE: Final = 20
 """How many of the newest origins of a window a verdict names."""
 
 ORIGIN_BITS: Final = 48
-
-
-def origin(number: int, topic: str) -> str:
-    """The address of an origin number: `topic/partition/offset`.
-
-    >>> origin(3 << 48 | 7, "clicks")
-    'clicks/3/7'
-    """
-    return f"{topic}/{number >> ORIGIN_BITS}/{number & (1 << ORIGIN_BITS) - 1}"
+OFFSET: Final = (1 << ORIGIN_BITS) - 1
+"""The part of an origin that is the offset; above it is the partition."""
 
 
 def newest(computed: tuple[Any, ...]) -> list[Any]:

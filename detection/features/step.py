@@ -178,10 +178,11 @@ class StepProgram:
             f"    {stop} = 1",
             "else:",
             f"    {names} = h",
-            f"    if t >= {times}[-1]:",
+            f"    {stop} = len({times})",
+            f"    if t >= {times}[{stop} - 1]:",  # CPython is slower at [-1]
             f"        {times}.append(t); origins{number}.append(o)",
-            *indent([columns.append(*named) for named in self._columns(number, log)], 2),
-            f"        {stop} = len({times})",
+            *indent([columns.append(*named, last=stop) for named in self._columns(number, log)], 2),
+            f"        {stop} += 1",
             "    else:",
             f"        {stop} = insert(h, t, o, {self._items(log)})",
             f"        {names} = h",
@@ -232,10 +233,15 @@ class StepProgram:
         lines += [
             f"s = t - {window + delay}",
             *([f"s -= (s + 1) % {log.resolution}"] if log.resolution else []),  # to the beginning of a pane
-            f"{start} = bisect_right({times}, s if s > keep else keep, 0, {stop})",
+            "if s < keep: s = keep",
         ]
+        search = [f"{start} = bisect_right({times}, s, 0, {stop})"]
         if not delay and not span.key:  # a late event that the log will not keep sees itself
-            lines += [f"if {start} == {stop}{f' and m{tag}' if log.where else ''}: {start} = {stop} - 1"]
+            search += [f"if {start} == {stop}{f' and m{tag}' if log.where else ''}: {start} = {stop} - 1"]
+        if span.key or log.where:  # the history may be empty
+            lines += search
+        else:  # most keys have few events, which all are in the window
+            lines += [f"if {times}[0] > s: {start} = 0", "else:", *indent(search)]
         if span.session:
             lines += [f"{start} = session_start({times}, {start}, {stop}, t - {delay}, {span.session})"]
         for feature in features:
