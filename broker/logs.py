@@ -1,6 +1,7 @@
 """Our log, and librdkafka's lines on their way into it instead of raw on stderr."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import MutableMapping
@@ -37,7 +38,9 @@ def logs_to_stderr(*, structured: bool = False, process: int | None = None) -> N
     ]
     structlog.reset_defaults()
     *first, _ = structlog.get_config()["processors"]
-    as_text = [*first, _escaped, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    plain = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    as_text = [*first, _escaped, plain]
     structlog.configure(
         processors=[with_process, *(as_json if structured else as_text)],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
