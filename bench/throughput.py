@@ -39,6 +39,8 @@ PARTITIONS = 4
 SESSIONS_PER_RECORD = 0.2
 BURSTS = 0.05
 LIMIT = 3
+BARE = "bare"
+AT_LEAST_ONCE = "at_least_once"
 ROOT = Path(__file__).parent.parent
 PACKS = {
     "clicks": {"in": "clicks", "fraud": "clicks.fraud", "review": "clicks.review", "legit": "clicks.legit"},
@@ -58,8 +60,10 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--pack", choices=PACKS, default="clicks")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--against", choices=[BARE, AT_LEAST_ONCE], default=BARE)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--snapshot", type=int, default=10, help="snapshot interval, s")
+    parser.add_argument("--delivery", choices=["exactly_once", AT_LEAST_ONCE], default="exactly_once")
     parser.add_argument("--latency", type=int, default=0, help="measure latency for so many seconds instead")
     parser.add_argument("--rate", type=int, default=5_000, help="clicks a second for --latency")
     parser.add_argument("--bare", metavar="BROKER,IN,FRAUD,LEGIT,RECORDS", help=argparse.SUPPRESS)
@@ -69,13 +73,14 @@ def main() -> None:
         return
     with kafka() as broker:
         if options.latency:
-            latency(broker, options.latency, options.rate, options.snapshot)
+            latency(broker, options.latency, options.rate, options.snapshot, options.delivery)
         else:
             throughput(
                 broker,
                 options.pack,
                 options.records,
                 options.pairs,
+                against=options.against,
                 processes=options.processes,
                 snapshot=options.snapshot,
             )
@@ -94,33 +99,36 @@ def kafka() -> Iterator[str]:
 # --- throughput ------------------------------------------------------------------------------------------------------
 
 
-def throughput(broker: str, pack: str, records: int, pairs: int, *, processes: int, snapshot: int) -> None:
-    """Alternate the dataflow and the bare loop; over the same records, if they are clicks."""
-    topics = {"fraud": f"bench-{pack}", "bare": "bench-clicks"}
-    for topic in set(topics.values()):
+def throughput(
+    broker: str, pack: str, records: int, pairs: int, *, against: str, processes: int, snapshot: int
+) -> None:
+    """Alternate the dataflow and what it is held against; over the same records, if they are clicks."""
+    topics = {"fraud": f"bench-{pack}", BARE: "bench-clicks", AT_LEAST_ONCE: f"bench-{pack}"}
+    for topic in {topics["fraud"], topics[against]}:
         create(broker, [topic])
         fill(broker, topic, payments(records) if topic == "bench-payments" else clicks(records))
-    rates: dict[str, list[float]] = {"fraud": [], "bare": []}
-    cpus: dict[str, list[float]] = {"fraud": [], "bare": []}
+    rates: dict[str, list[float]] = {"fraud": [], against: []}
     for pair in range(pairs):
-        for name in ("fraud", "bare"):
+        for name, found in rates.items():
             topic = topics[name]
             outputs = [f"{name}-{pair}-fraud", f"{name}-{pair}-legit", f"{name}-{pair}-review"]
             create(broker, [*outputs, f"{name}-{pair}-dead"])
             before = children_cpu()
-            if name == "fraud":
-                with dataflow(broker, pack, topic, f"{name}-{pair}", processes=processes, snapshot=snapshot):
-                    wait_for(broker, outputs, records)
-            else:
+            if name == BARE:
                 arguments = ",".join([broker, topic, *outputs[:2], str(records)])
                 subprocess.run([sys.executable, "-m", "bench.throughput", "--bare", arguments], check=True)
+            else:
+                delivery = AT_LEAST_ONCE if name == AT_LEAST_ONCE else "exactly_once"
+                with dataflow(
+                    broker, pack, topic, f"{name}-{pair}", processes=processes, snapshot=snapshot, delivery=delivery
+                ):
+                    wait_for(broker, outputs, records)
             cpu = (children_cpu() - before) / records * 1e6
             rate, frauds = measure(broker, outputs, records)
-            rates[name].append(rate)
-            cpus[name].append(cpu)
-            print(f"{name:6} {rate:10,.0f} events/s {cpu:6.2f} CPU s per million, {frauds:,} frauds", flush=True)
-    fraud, bare = statistics.median(rates["fraud"]), statistics.median(rates["bare"])
-    print(f"median {fraud:,.0f} events/s, bare loop {bare:,.0f}: ratio {fraud / bare:.2f}")
+            found.append(rate)
+            print(f"{name:13} {rate:10,.0f} events/s {cpu:6.2f} CPU s per million, {frauds:,} frauds", flush=True)
+    fraud, other = statistics.median(rates["fraud"]), statistics.median(rates[against])
+    print(f"median {fraud:,.0f} events/s, {against} {other:,.0f}: ratio {fraud / other:.2f}")
 
 
 class BareClick(msgspec.Struct, gc=False):
@@ -208,7 +216,7 @@ def measure(broker: str, topics: list[str], records: int) -> tuple[float, int]:
 # --- latency ---------------------------------------------------------------------------------------------------------
 
 
-def latency(broker: str, seconds: int, rate: int, snapshot: int) -> None:
+def latency(broker: str, seconds: int, rate: int, snapshot: int, delivery: str) -> None:
     """Clicks at a steady rate; how long after the input's append the verdict is appended, and seen by a reader.
 
     The reader takes what is committed only, as most do.
@@ -220,7 +228,7 @@ def latency(broker: str, seconds: int, rate: int, snapshot: int) -> None:
     seen: list[tuple[float, Sequence[Message]]] = []
     warm_up, total = 2 * rate, (seconds + 2) * rate
     reading = threading.Thread(target=follow, args=(broker, outputs, total, seen))
-    with dataflow(broker, "clicks", topic, "latency", processes=1, snapshot=snapshot):
+    with dataflow(broker, "clicks", topic, "latency", processes=1, snapshot=snapshot, delivery=delivery):
         reading.start()
         time.sleep(3)
         begin = time.monotonic()
@@ -275,7 +283,16 @@ def follow(broker: str, topics: list[str], records: int, seen: list[tuple[float,
 
 
 @contextmanager
-def dataflow(broker: str, pack: str, topic: str, name: str, *, processes: int, snapshot: int) -> Iterator[None]:
+def dataflow(
+    broker: str,
+    pack: str,
+    topic: str,
+    name: str,
+    *,
+    processes: int,
+    snapshot: int,
+    delivery: str = "exactly_once",
+) -> Iterator[None]:
     """The real thing: `bytewax.run dataflows.fraud` with a recovery store, as an operator starts it."""
     folder = Path(tempfile.mkdtemp())
     file = folder / f"{pack}.toml"
@@ -291,6 +308,7 @@ def dataflow(broker: str, pack: str, topic: str, name: str, *, processes: int, s
         "KAFKA_BROKER_URL": broker,
         "FRAUD_PACKS": str(file),
         "DEAD_LETTER_TOPIC": f"{name}-dead",
+        "DELIVERY": delivery,
         "APPLICATION_ID": f"bench-{name}-{os.getpid()}",
     }
     command = [sys.executable, "-m", "bytewax.run", "dataflows.fraud", "-r", str(store), "-s", str(snapshot), "-b", "0"]

@@ -7,7 +7,7 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from broker.config import admin_config
+from broker.config import admin_config, watching_config
 from broker.ends import ANSWER_SECONDS, Ends
 from broker.errors import BrokerError, error_in
 from detection.settings import Settings
@@ -41,7 +41,7 @@ class ClusterWatch:
             partitions: How many partitions the topics had a moment ago.
         """
         self.partitions = dict(partitions)
-        self._admin = AdminClient(admin_config(settings))
+        self._admin = AdminClient(watching_config(settings))
         self._ends = Ends(self._admin, places(partitions))
         self._asked: dict[str, Future[Any]] = {}
         self._round = 0

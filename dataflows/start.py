@@ -17,7 +17,7 @@ from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka.admin import AdminClient
 
 from broker.cluster import MOCK_CLUSTER, ClusterWatch, ends_now, look, places
-from broker.config import admin_config, consumer_config, producer_config
+from broker.config import consumer_config, producer_config, watching_config
 from broker.ends import Ends
 from broker.errors import BrokerError
 from broker.group import committed
@@ -128,7 +128,7 @@ def _start_logs() -> None:
 
 def _start_reporter(vitals: Vitals, settings: Settings) -> None:
     watch_vitals(vitals)
-    admin = AdminClient(admin_config(settings))
+    admin = AdminClient(watching_config(settings))
     path = os.environ.get(STATUS_FILE)
     reporter = Reporter(vitals, Ends(admin, []), Ends(admin, [], beginnings=True), Path(path) if path else None)
     reporter.start()

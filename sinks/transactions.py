@@ -26,8 +26,14 @@ from sinks.kafka import PATIENCE, DeliveryError, Outbox, Outboxes
 EVERY: Final = 0.05
 """The least time between two commits, s."""
 
-SHARE: Final = 6.0
-"""The time between two commits is at least so many times what the last one took, so that they cost a sixth at most."""
+SHARE: Final = 4.0
+"""The time between two commits is at least so many times what the last one took."""
+
+BUSY: Final = 2_000
+"""Records in one transaction from which on throughput counts more than latency, and"""
+
+BUSY_SHARE: Final = 10.0
+"""how many times what the last commit took then lie between two: they cost a tenth at most."""
 
 _FENCE_SECONDS: Final = 30.0
 _TICK: Final = timedelta(milliseconds=5)
@@ -134,11 +140,13 @@ class TransactionalOutbox(Outbox):
         self._clock = clock
         self._open = False
         self._since = 0.0
+        self._written = 0
         self._every = EVERY
 
     @override
     def write(self, topic: str, messages: list[dict[str, Any]]) -> None:
         self._begin()
+        self._written += len(messages)
         super().write(topic, messages)
 
     @override
@@ -164,7 +172,9 @@ class TransactionalOutbox(Outbox):
             msg = "what was written cannot be committed"
             raise _failure(msg, exception) from None
         self._open = False
-        self._every = max(EVERY, SHARE * (self._clock() - began))
+        share = SHARE if self._written < BUSY else BUSY_SHARE
+        self._every = max(EVERY, share * (self._clock() - began))
+        self._written = 0
         self._raise_failed()
 
     def tick(self) -> None:
