@@ -1,10 +1,11 @@
 """What a running dataflow keeps asking the cluster: have topics gained partitions, and where do partitions end?"""
 
 from collections.abc import Iterable, Mapping
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from broker.config import admin_config, watching_config
@@ -22,6 +23,14 @@ _ROUNDS: Final = 10
 """Partitions are asked for once in so many rounds: they change once a year."""
 
 _PATIENCE_SECONDS: Final = 30.0
+_RETRY_SECONDS: Final = 0.1
+_LEADERLESS: Final = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -101,13 +110,20 @@ def ends_now(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[
     Raises:
         BrokerError: The cluster does not tell.
     """
-    wanted = {TopicPartition(topic, number): OffsetSpec.latest() for topic, number in partitions}  # type: ignore[no-untyped-call]
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    wanted = {TopicPartition(topic, number): latest for topic, number in partitions}
     if not wanted:
         return {}
     admin = AdminClient(admin_config(settings))  # it answers as long as it lives
-    found: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(wanted, request_timeout=_PATIENCE_SECONDS)
-    try:
-        return {f"{part.topic}/{part.partition}": int(future.result().offset) for part, future in found.items()}
-    except KafkaException as exception:
-        msg = f"{settings.kafka_broker_url}: does not tell where its topics end: {error_in(exception).str()}"
-        raise BrokerError(msg) from None
+    deadline = monotonic() + _PATIENCE_SECONDS
+    while True:
+        found: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(wanted, request_timeout=_PATIENCE_SECONDS)
+        try:
+            return {f"{part.topic}/{part.partition}": int(future.result().offset) for part, future in found.items()}
+        except KafkaException as exception:
+            error = error_in(exception)
+        # A partition that was made a moment ago, or whose leader just went, has one in a moment.
+        if error.code() not in _LEADERLESS or monotonic() > deadline:
+            msg = f"{settings.kafka_broker_url}: does not tell where its topics end: {error.str()}"
+            raise BrokerError(msg)
+        sleep(_RETRY_SECONDS)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from broker.cluster import ends_now, places
 from broker.config import consumer_config, producer_config
 from broker.topics import create_missing, preflight
 from cli.project import topics_of
@@ -103,7 +104,11 @@ class Deployment:
 
     def create(self) -> None:
         """Make its topics."""
-        create_missing(self.settings, topics_of(self.settings, self.pack, partitions=PARTITIONS))
+        specs = topics_of(self.settings, self.pack, partitions=PARTITIONS)
+        create_missing(self.settings, specs)
+        ends_now(
+            self.settings, places({topic: spec.partitions for topic, spec in specs.items()})
+        )  # each has its leader
 
     def at(self, address: str) -> Settings:
         """Its settings with another address of the broker."""
