@@ -340,20 +340,21 @@ pay_fields = {
 
 
 @st.composite
-def streams(draw: st.DrawFn, *, lateness: int, partitions: int) -> list[Pay]:
-    """Events at most `lateness` half seconds behind the newest of all partitions."""
+def streams(draw: st.DrawFn, *, lateness: int, partitions: int, leaps: tuple[int, ...] = (0,)) -> list[Pay]:
+    """Events at most `lateness` half seconds behind the newest of all partitions; some leap ahead, half seconds."""
     newest = 1_000_000 * SECOND
     pays: list[Pay] = []
-    for late, step, fields in draw(
-        st.lists(st.tuples(st.integers(0, lateness), ticks, st.fixed_dictionaries(pay_fields)), max_size=25)
-    ):
+    item = st.tuples(st.integers(0, lateness), ticks, st.sampled_from(leaps), st.fixed_dictionaries(pay_fields))
+    for late, step, leap, fields in draw(st.lists(item, max_size=25)):
         newest += (step if late == 0 else 0) * SECOND // 2
-        pays.append({**fields, "at": newest - late * SECOND // 2, "partition": fields["partition"] % partitions})
+        at = newest + (leap - late) * SECOND // 2
+        pays.append({**fields, "at": at, "partition": fields["partition"] % partitions})
     return pays
 
 
 in_time = streams(lateness=2 * LATENESS, partitions=3)
 too_late = streams(lateness=60, partitions=1)
+far_future = streams(lateness=20, partitions=1, leaps=(0, 0, 0, 0, 0, 0, 100, 10**9))  # a minute, sixteen years
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -373,7 +374,7 @@ def test_features_of_several_partitions_in_disorder_equal_recomputing_them(pays:
 
 
 @quick
-@given(too_late)
+@given(too_late | far_future)
 def test_a_late_event_sees_what_is_left_and_at_least_itself(pays: list[Pay]) -> None:
     assert_same(SPECS, judged(PACK, records_of(pays)), pays)
 
@@ -417,7 +418,7 @@ SINGLE_STEP = pack_of([spec for spec in SPECS if spec.key[0] == "user" and not s
 
 @quick
 @given(
-    pays=too_late | in_time,
+    pays=too_late | far_future | in_time,
     pack=st.sampled_from([PACK, SINGLE_STEP]),
     cuts=st.lists(st.integers(0, 25), max_size=6),
     snapshots=st.lists(st.booleans(), max_size=3),
@@ -432,7 +433,7 @@ def test_the_same_records_give_the_same_bytes_whatever_the_batches_snapshots_and
 
 
 @quick
-@given(too_late, st.sets(st.integers(0, 25)))
+@given(too_late | far_future, st.sets(st.integers(0, 25)))
 def test_an_engine_goes_on_from_its_snapshot_as_if_nothing_had_happened(pays: list[Pay], stops: set[int]) -> None:
     engine = Engine(PACK)
     verdicts = []
