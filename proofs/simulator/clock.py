@@ -58,7 +58,7 @@ class Clock:
                 if ms is None:
                     msg = f"at {self.now} ms: somebody waits for ever"
                     raise DeadlockError(msg)
-                self.now = end
+                self.now = max(self.now, end)  # what happened meanwhile may have waited longer
                 return False
             at, _, action = heapq.heappop(self._due)
             self.now = max(self.now, at)
