@@ -22,6 +22,7 @@ from dataflows.launcher import (
     prepare_store,
     process_environment,
 )
+from dataflows.quarantine import Journal
 
 _LEAST_PARTS = 4
 _HEALTH_PORT = 8081
@@ -71,6 +72,8 @@ def run(
             environment=lambda rank: process_environment(rank, os.environ, Path(folder), terminal=sys.stderr.isatty()),
             write=_write,
             patience=Patience(frozen=frozen_after),
+            journal=Journal(recovery_dir),
+            tries=settings.quarantine_tries,
         )
         return asyncio.run(_supervise(launcher, health_host, health_port))
 

@@ -14,6 +14,7 @@ from bytewax.dataflow import Dataflow, Stream, operator
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
 
+from dataflows.quarantine import Guard
 from detection.codec import Event
 from detection.errors import StateError
 from detection.program import Decoder, Program
@@ -43,9 +44,12 @@ class Decoded:
 class _Lane(StatefulSourcePartition[Event | DeadLetter, bytes]):
     """A part of a source with a decoder behind it; one snapshot of both."""
 
-    def __init__(self, lane: StatefulSourcePartition[Record, Any], decoder: Decoder, answered: Answered) -> None:
+    def __init__(
+        self, lane: StatefulSourcePartition[Record, Any], decoder: Decoder, answered: Answered, guard: Guard
+    ) -> None:
         self._lane = lane
         self._decoder = decoder
+        self._decode = guard.decoding(decoder.decode)
         self._answered = answered
 
     @override
@@ -53,7 +57,7 @@ class _Lane(StatefulSourcePartition[Event | DeadLetter, bytes]):
         records = self._lane.next_batch()
         if not records:
             return ()
-        items = self._decoder.decode(records)
+        items = self._decode(records)
         return self._told(items) if self._answered else items
 
     def _told(self, items: list[Event | DeadLetter]) -> list[Event | DeadLetter]:
@@ -105,11 +109,16 @@ class DecodingSource(FixedPartitionedSource[Event | DeadLetter, bytes]):
     """A source of records, seen as a source of events and dead letters; those that have their answer are marked."""
 
     def __init__(
-        self, source: FixedPartitionedSource[Record, Any], program: Program, answered: Answered | None = None
+        self,
+        source: FixedPartitionedSource[Record, Any],
+        program: Program,
+        answered: Answered | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._source = source
         self._program = program
         self._answered = Answered() if answered is None else answered
+        self._guard = guard or Guard(program)
 
     @override
     def list_parts(self) -> list[str]:
@@ -119,19 +128,21 @@ class DecodingSource(FixedPartitionedSource[Event | DeadLetter, bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> _Lane:
         state = {"source": None} if resume_state is None else read_snapshot(for_part, resume_state)
         lane = self._source.build_part(step_id, for_part, state["source"])
-        return _Lane(lane, Decoder(self._program, state), self._answered)
+        return _Lane(lane, Decoder(self._program, state), self._answered, self._guard)
 
 
 @operator
-def decode(
+def decode(  # noqa: PLR0917  (Bytewax's operators take no keywords)
     step_id: str,  # noqa: ARG001  Bytewax reads it
     flow: Dataflow,
     source: FixedPartitionedSource[Record, Any],
     program: Program,
     answered: Answered | None = None,
+    guard: Guard | None = None,
 ) -> Decoded:
     """Read a source and decode its records: each becomes one event or one dead letter."""
-    split = op.branch("is_event", op.input("source", flow, DecodingSource(source, program, answered)), _is_event)
+    decoding = DecodingSource(source, program, answered, guard)
+    split = op.branch("is_event", op.input("source", flow, decoding), _is_event)
     return Decoded(split.trues, split.falses)
 
 

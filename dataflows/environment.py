@@ -13,3 +13,6 @@ RESTARTS: Final = "FRAUD_RESTARTS"
 
 LOGS: Final = "FRAUD_LOGS"
 """`text` or `json`; without it text on a terminal, JSON elsewhere."""
+
+CAREFUL: Final = "FRAUD_CAREFUL"
+"""Where it notes each record that it works on (`dataflows.quarantine.InHand`); set after deaths without a reason."""

@@ -14,6 +14,7 @@ from bytewax.inputs import FixedPartitionedSource
 from dataflows.decoding import decode
 from dataflows.keygroups import windowed_features
 from dataflows.metrics import watch
+from dataflows.quarantine import Guard, Quarantine
 from dataflows.sinks import Sinks
 from detection.codec import Event
 from detection.lists import Lists
@@ -34,6 +35,8 @@ def build(
     sinks: Sinks,
     refresh: Callable[[Lists], None] = unchanged,
     answered: Answered | None = None,
+    *,
+    quarantine: Quarantine | None = None,
 ) -> Dataflow:
     """Wire the dataflow. Reads no settings and opens no connection.
 
@@ -43,13 +46,15 @@ def build(
         sinks: Where the answers go.
         refresh: Brings the pack's lists up to date, before each batch of events is judged.
         answered: Where the source marks the records that were answered before a restart.
+        quarantine: What is known of records that crash the dataflow.
     """
     program = Program(pack)
     watch(program)
+    guard = Guard(program, quarantine)
     flow = Dataflow("fraud")
-    decoded = decode("decode", flow, source, program, answered)
-    enriched = windowed_features("features", decoded.events, program)
-    verdicts = judge("judge", enriched, program, refresh)
+    decoded = decode("decode", flow, source, program, answered, guard)
+    enriched = windowed_features("features", decoded.events, program, guard)
+    verdicts = judge("judge", enriched, program, refresh, guard)
     fraud = op.branch("is_fraud", verdicts, attrgetter("blocked"))
     review = op.branch("is_review", fraud.falses, is_review)
 
@@ -68,13 +73,19 @@ def judge(
     up: Stream[Event],
     program: Program,
     refresh: Callable[[Lists], None],
+    guard: Guard,
 ) -> Stream[Verdict]:
     """Judge each event by the rules of its type, unless it has its verdict already."""
     judges = [judge.judge for judge in program.judges]
 
+    def judged(events: list[Event]) -> list[Verdict]:
+        return [judges[event.kind](event) for event in events if not event.answered]
+
+    guarded = guard.over("rules", judged)
+
     def verdicts(events: list[Event]) -> list[Verdict]:
         refresh(program.lists)
-        return [judges[event.kind](event) for event in events if not event.answered]
+        return guarded(events)
 
     return op.flat_map_batch("rules", up, verdicts)
 

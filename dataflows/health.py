@@ -16,6 +16,7 @@ STALE_SECONDS: Final = 10.0
 """A process that tells nothing for so long, or a worker that asks for no records, is not ready."""
 
 _REQUEST_SECONDS: Final = 5.0
+_WORKERS_PATIENCE: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,21 @@ class ProcessState:
     def silence(self, now: float) -> float:
         """Seconds since it last told anything, or since its start."""
         return now - max(self.since, self.status["at"] if self.status else self.since)
+
+    def frozen(self, now: float, patience: float) -> str | None:
+        """Why it has to be killed, if it has.
+
+        Args:
+            now: On the monotonic clock, s.
+            patience: How long it may tell nothing, s; 0: for ever. Its workers may be busy ten times as long: a sink
+                that cannot deliver gives up by itself before.
+        """
+        silence, beat_age = self.silence(now), (self.status or {}).get("beat_age") or 0.0
+        if silence > patience > 0:
+            return f"tells nothing for {silence:.0f} s"
+        if beat_age > _WORKERS_PATIENCE * patience > 0:
+            return f"asks for no records for {beat_age:.0f} s"
+        return None
 
 
 def describe(processes: Sequence[ProcessState], restarts: int, now: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from typing_extensions import override
 
+from dataflows.quarantine import Guard
 from detection.codec import Event
 from detection.errors import StateError
 from detection.features import GroupState, Visit, newest
@@ -102,8 +103,9 @@ class Parts(list[Part]):
 class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", bytes]):
     """One key group of one step. Learns from its first batch, or from its snapshot, which step it belongs to."""
 
-    def __init__(self, program: Program, resume: bytes | None) -> None:
+    def __init__(self, program: Program, resume: bytes | None, guard: Guard | None = None) -> None:
         self._program = program
+        self._update = (guard or Guard(program)).update
         self._state: GroupState | None = None
         self._steps = {step.name: step for step in program.steps}
         if resume is not None:
@@ -120,7 +122,7 @@ class KeyGroup(StatefulBatchLogic[Batch, "list[Event] | tuple[str, Parts]", byte
             if state is None:
                 state = self._state = GroupState(program.steps[batch.step])
             events = batch.unpack(program.types)
-            joined = state.update(events, batch.roles)
+            joined = self._update(state, events, batch.roles)
             if not joined:
                 out.append(events)
                 continue
@@ -221,6 +223,7 @@ def windowed_features(
     step_id: str,  # noqa: ARG001  Bytewax reads it
     up: Stream[Event],
     program: Program,
+    guard: Guard,
 ) -> Stream[Event]:
     """Compute each event's features: its `features` are set, each event comes out once.
 
@@ -234,8 +237,8 @@ def windowed_features(
     if plan.keyless:
         split = op.branch("has_key", up, lambda event: event.kind not in plan.keyless)
         up, keyless = split.trues, split.falses
-    batches: KeyedStream[Batch] = op.flat_map_batch("by_group", up, _router(program))
-    computed = op.stateful_batch("groups", batches, lambda resume: KeyGroup(program, resume))
+    batches: KeyedStream[Batch] = op.flat_map_batch("by_group", up, guard.over("keys", _router(program)))
+    computed = op.stateful_batch("groups", batches, lambda resume: KeyGroup(program, resume, guard))
     if plan.joined:
         whole = op.branch("is_whole", op.key_rm("ungroup", computed), lambda item: type(item) is not tuple)
         parts = cast("KeyedStream[Parts]", whole.falses)

@@ -22,8 +22,9 @@ from typing import Any, Final
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import init_db_dir
 
-from dataflows.environment import LOGS, PROCESS, RESTARTS, STATUS_FILE
+from dataflows.environment import CAREFUL, LOGS, PROCESS, RESTARTS, STATUS_FILE
 from dataflows.health import ProcessState, describe
+from dataflows.quarantine import InHand, Journal
 from dataflows.reporter import read_status
 from dataflows.stopping import PATIENCE
 from detection.settings import SettingsError
@@ -71,7 +72,9 @@ class Launcher:
         processes: How many.
         environment: The environment of a rank.
         write: Takes each line that a process or the launcher itself has to say.
-        patience: For tests.
+        patience: How long to wait for what.
+        journal: Where deaths are held against records.
+        tries: After so many deaths without a reason and without a snapshot, the processes have to be careful.
     """
 
     def __init__(
@@ -82,17 +85,23 @@ class Launcher:
         environment: Callable[[int], Mapping[str, str]],
         write: Callable[[str], None],
         patience: Patience = Patience(),
+        journal: Journal | None = None,
+        tries: int = 3,
     ) -> None:
         self._command = command
         self._ranks = range(processes)
         self._environment = environment
         self._write = write
         self._patience = patience
+        self._journal = journal
+        self._tries = tries
+        self._deaths = 0
         self._running: list[Process] = []
         self._environments: list[Mapping[str, str]] = []
         self._since = monotonic()
         self._told: set[str] = set()
         self._restarts = 0
+        self._killed: set[int] = set()
 
     async def run(self) -> int:
         """Run until a signal comes, or until the first start is refused.
@@ -118,6 +127,8 @@ class Launcher:
             if starts == 1 and code == REFUSED and self._told and lasted < self._patience.early:
                 return code
             if lasted >= self._patience.steady:
+                wait = self._patience.first
+            if self._look_for_the_culprit():
                 wait = self._patience.first
             self._write(f"fraud: process {rank} ended with {code}: starting all again in {wait:g} s")
             with suppress(TimeoutError):
@@ -146,14 +157,45 @@ class Launcher:
         return states
 
     async def _frozen(self) -> int:
-        """The rank of the first process that tells nothing any more."""
+        """The rank of the first process that tells nothing any more, or whose workers do nothing."""
         while True:
             await asyncio.sleep(self._patience.look)
             now = monotonic()
             for rank, state in enumerate(self._states()):
-                if STATUS_FILE in self._environments[rank] and state.silence(now) > self._patience.frozen > 0:
-                    self._write(f"fraud: process {rank} tells nothing for {state.silence(now):.0f} s: killing all")
+                why = state.frozen(now, self._patience.frozen) if STATUS_FILE in self._environments[rank] else None
+                if why is not None:
+                    self._write(f"fraud: process {rank} {why}: killing all")
                     return rank
+
+    def _look_for_the_culprit(self) -> bool:
+        """Hold deaths without a reason against the records in hand; gives whether there were any.
+
+        A crash with a reason was noted by the process itself.
+        """
+        if any(state.status is not None and state.status["snapshots"] for state in self._states()):
+            self._deaths = 0
+        victims = {
+            rank: signal.Signals(-process.returncode)
+            for rank, process in enumerate(self._running)
+            if process.returncode is not None and process.returncode < 0 and rank not in self._killed
+        }
+        victims = {rank: how for rank, how in victims.items() if how not in {signal.SIGTERM, signal.SIGINT}}
+        self._deaths += bool(victims)
+        found = False
+        for rank, how in victims.items():
+            path = self._environments[rank].get(CAREFUL)
+            if path is None or self._journal is None:
+                continue
+            for origin in InHand.read(Path(path)):
+                found = True
+                tries = self._journal.note(origin, f"the process died on it ({how.name})")
+                self._write(f"fraud: process {rank} died of {how.name} on {origin}: {tries} of {self._tries} times")
+        return found
+
+    def _kill(self, *, guilty: int | None = None) -> None:
+        """End what still runs, through no fault of its own."""
+        self._killed |= {rank for rank, process in enumerate(self._running) if process.returncode is None} - {guilty}
+        self._signal(signal.SIGKILL)
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -175,6 +217,7 @@ class Launcher:
         addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self._ranks))]
         self._told.clear()
         self._running = []
+        self._killed = set()
         self._environments = [self._prepare(rank) for rank in self._ranks]
         self._since = monotonic()
         try:
@@ -192,14 +235,14 @@ class Launcher:
             first = next((rank for rank in self._ranks if ends[rank].done()), None)
             if first is None and frozen.done():
                 first = frozen.result()
-                self._signal(signal.SIGKILL)  # none of them could end without it
+                self._kill(guilty=first)  # none of them could end without it
             elif not self._stopping.is_set():
                 self._signal(signal.SIGTERM)
             await asyncio.wait(ends, timeout=self._patience.stop)
-            self._signal(signal.SIGKILL)
+            self._kill()
             await asyncio.wait([*ends, *outputs])
         finally:  # also when not all of them could be started
-            self._signal(signal.SIGKILL)
+            self._kill()
             await asyncio.gather(*(process.wait() for process in self._running))
         codes = [_shell_code(process.returncode or 0) for process in self._running]
         if first is None or self._stopping.is_set():
@@ -210,7 +253,11 @@ class Launcher:
         """The environment of the next process of a rank."""
         environment = {**self._environment(rank), RESTARTS: str(self._restarts)}
         if STATUS_FILE in environment:
-            Path(environment[STATUS_FILE]).unlink(missing_ok=True)  # of the process before
+            status = Path(environment[STATUS_FILE])
+            status.unlink(missing_ok=True)  # of the process before
+            if self._journal is not None and self._deaths >= self._tries:
+                environment[CAREFUL] = str(status.with_suffix(".hand"))
+                status.with_suffix(".hand").unlink(missing_ok=True)
         return environment
 
     async def _spawn(self, rank: int, addresses: Sequence[str]) -> Process:

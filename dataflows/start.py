@@ -25,8 +25,9 @@ from broker.logs import logs_to_stderr
 from broker.topics import preflight
 from broker.vitals import Vitals
 from dataflows.deployment import Arguments, StoreError, arguments
-from dataflows.environment import LOGS, PROCESS, STATUS_FILE
+from dataflows.environment import CAREFUL, LOGS, PROCESS, STATUS_FILE
 from dataflows.metrics import watch_vitals
+from dataflows.quarantine import InHand, Journal, Quarantine, QuarantineError
 from dataflows.reporter import Reporter
 from dataflows.sinks import Sinks
 from dataflows.stopping import on_signals
@@ -59,6 +60,8 @@ class Build(Protocol):
         sinks: Sinks,
         refresh: Callable[[Lists], None],
         answered: Answered,
+        *,
+        quarantine: Quarantine,
     ) -> Dataflow:
         """Wire the dataflow."""
         ...
@@ -75,6 +78,7 @@ def start(build: Build) -> Dataflow:
     stop = on_signals()
     _start_logs()
     given = arguments()
+    answered, vitals = Answered(), Vitals()
     try:
         settings = Settings()
         pack = load(settings.fraud_packs, settings.topics)
@@ -82,13 +86,14 @@ def start(build: Build) -> Dataflow:
         outputs = [*pack.topics_out, settings.dead_letter_topic]
         partitions = preflight(settings, [*pack.topics_in, *pack.topics_of_lists, *outputs])
         watched = {topic: partitions[topic] for topic in (*pack.topics_in, *outputs)}
+        quarantine = _quarantine(given, settings, vitals)
         inputs = {topic: partitions[topic] for topic in pack.topics_in}
         tails = _fenced(
             settings, pack, given, producer, inputs=inputs, outputs={topic: partitions[topic] for topic in outputs}
         )
     except DeliveryError:  # told already
         sys.exit(1)
-    except (SettingsError, PackError, BrokerError, StoreError) as error:
+    except (SettingsError, PackError, BrokerError, StoreError, QuarantineError) as error:
         _refuse(error)
     for warning in pack.warnings:
         _log.warning(str(warning))
@@ -96,7 +101,6 @@ def start(build: Build) -> Dataflow:
         _log.warning(
             "no recovery store (-r): windows start empty, and after a stop or kill the newest verdicts may come twice"
         )
-    answered, vitals = Answered(), Vitals()
     source = KafkaSource(
         consumer,
         pack.topics_in,
@@ -115,7 +119,7 @@ def start(build: Build) -> Dataflow:
     sink = KafkaSink(outboxes)
     sinks = Sinks(sink, sink, sink, KafkaSink(outboxes, settings.dead_letter_topic), commits)
     _start_reporter(vitals, settings)
-    flow = build(pack, source, sinks, KafkaLists(consumer, pack.topics_of_lists), answered)
+    flow = build(pack, source, sinks, KafkaLists(consumer, pack.topics_of_lists), answered, quarantine=quarantine)
     _calm_garbage_collector()
     return flow
 
@@ -124,6 +128,13 @@ def _start_logs() -> None:
     rank = os.environ.get(PROCESS, "")
     wanted = os.environ.get(LOGS) or ("text" if sys.stderr.isatty() else "json")
     logs_to_stderr(structured=wanted != "text", process=int(rank) if rank.isdecimal() else None)
+
+
+def _quarantine(given: Arguments, settings: Settings, vitals: Vitals) -> Quarantine:
+    journal = None if given.store is None else Journal(given.store)
+    careful = os.environ.get(CAREFUL)
+    in_hand = InHand(Path(careful)) if careful else None
+    return Quarantine(journal, tries=settings.quarantine_tries, in_hand=in_hand, vitals=vitals)
 
 
 def _start_reporter(vitals: Vitals, settings: Settings) -> None:

@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     transactions_per_second: float = Field(
         2.0, gt=0, allow_inf_nan=False, description="How many transactions a second the simulator sends."
     )
+    quarantine_tries: int = Field(
+        3, ge=1, description="How often a record may crash the dataflow before it becomes a dead letter."
+    )
     kafka: Annotated[Mapping[str, str], NoDecode] = Field(
         default_factory=dict,
         # Passwords are among them, and a settings object ends up in a log sooner or later.
