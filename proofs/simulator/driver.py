@@ -121,7 +121,7 @@ class Store:
             while kept and kept[-1][0] >= epoch:
                 kept.pop()
             if kept:
-                state = pickle.loads(kept[-1][1])  # noqa: S301  what this process pickled
+                state = pickle.loads(kept[-1][1])
                 if state is not _GONE:
                     found.setdefault(step, {})[key] = state
         return found
@@ -392,7 +392,7 @@ class Run:
         queue = worker.queues[step.number]
         items = queue.popleft()
         if step.kind in {"stateful_batch", "output"}:
-            while queue and self._random.random() < 0.5:  # noqa: PLR2004
+            while queue and self._random.random() < 0.5:
                 items = items + queue.popleft()
         if step.kind == "output":
             self._write(worker, step, items)
@@ -446,7 +446,7 @@ class Run:
             for index, some in there.items():
                 other = self.workers[index]
                 if index // self._threads != worker.index // self._threads:
-                    some = pickle.loads(pickle.dumps(some))  # noqa: PLW2901, S301  as Bytewax does between processes
+                    some = pickle.loads(pickle.dumps(some))  # noqa: PLW2901  as Bytewax does between processes
                 if other.alive:
                     other.queues[number].append(some)
 

@@ -186,7 +186,7 @@ class Schedule:
         self.clock = Clock()
         self.cluster = Cluster(self.random, self.clock)
         self.store = Store()
-        joined = self.random.random() < 0.15  # noqa: PLR2004
+        joined = self.random.random() < 0.15
         self.scenario = scenarios[joined]
         for topic in self.scenario.pack.topics_in:
             self.cluster.create_topic(topic, 1 if joined else self.random.randint(1, 3))
@@ -196,7 +196,7 @@ class Schedule:
         self._length = self.random.randint(300, 1500)
         self._interval = self.random.choice([20, 60, 150, 400])
         self._config: dict[str, Any] = {"delivery.report.only.error": True}
-        if self.random.random() < 0.15:  # noqa: PLR2004
+        if self.random.random() < 0.15:
             self._config["queue.buffering.max.messages"] = self.random.randint(1, 4)
         self._look_seconds = self.random.choice([0.02, 0.1, 1.0])
         self._first: dict[str, int] | None = None
@@ -239,13 +239,13 @@ class Schedule:
             key = f"{number}-{random.randrange(2)}"
             now = EPOCH_MS + self.clock.now
             value: dict[str, Any] = {"session": key, "url": f"/{random.randrange(2)}"}
-            if random.random() < 0.3:  # noqa: PLR2004
+            if random.random() < 0.3:
                 value["at"] = now - random.choice([0, 500, 9_999, 30_000, 120_000])
-            raw = b"{" if random.random() < 0.07 else json.dumps(value).encode()  # noqa: PLR2004
+            raw = b"{" if random.random() < 0.07 else json.dumps(value).encode()
             payloads.append((key.encode(), raw, None))
         self.outcome.records += len(payloads)
         self.cluster.write((topic, number), payloads)
-        if random.random() < 0.2:  # noqa: PLR2004
+        if random.random() < 0.2:
             self._write_aborted((topic, number), payloads)
         self._tell(f"{len(payloads)} records to {topic}/{number}")
 
@@ -296,13 +296,13 @@ class Schedule:
 
     def _grow_input(self) -> None:
         topic = self.scenario.pack.topics_in[0]
-        if len(self.cluster.topics[topic]) < 5:  # noqa: PLR2004
+        if len(self.cluster.topics[topic]) < 5:
             self._tell(f"{topic} grows")
             self.cluster.add_partitions(topic, 1)
 
     def _grow_output(self) -> None:
         topic = self.random.choice(self.scenario.outputs)
-        if len(self.cluster.topics[topic]) < 4:  # noqa: PLR2004
+        if len(self.cluster.topics[topic]) < 4:
             self._tell(f"{topic} grows")
             self.cluster.add_partitions(topic, 1)
 
@@ -354,7 +354,7 @@ class Schedule:
                 self._violate("it does not come to an end")
                 return True
             if run.turn():
-                if self.random.random() < 0.2:  # noqa: PLR2004
+                if self.random.random() < 0.2:
                     self.clock.advance(1)
             else:
                 self._idle(run)
@@ -444,7 +444,7 @@ class Schedule:
         self._machines = []
         if run is None:
             return
-        if how != "stopped" and run.started and self.random.random() < 0.3:  # noqa: PLR2004
+        if how != "stopped" and run.started and self.random.random() < 0.3:
             self._linger(run, machines)
             return
         for machine in machines:
