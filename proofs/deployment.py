@@ -8,7 +8,7 @@ from threading import Event, Thread
 from time import monotonic, sleep, time_ns
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from broker.cluster import ends_now, places
 from broker.config import consumer_config, producer_config
@@ -26,6 +26,7 @@ from sources.reading import headers_of
 
 ROOT: Final = Path(__file__).parent.parent
 PARTITIONS: Final = 4
+_LEADER_SECONDS: Final = 30.0
 STEP: Final = 100
 """Event time from one record to the next, us: whatever the rate, a seed decides which rules fire."""
 
@@ -203,8 +204,16 @@ class Meter:
         self._consumer.close()
 
     def _end(self, place: tuple[str, int]) -> int:
-        _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=10)
-        return end
+        deadline = monotonic() + _LEADER_SECONDS
+        while True:
+            try:
+                _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=10)
+            except KafkaException as exception:  # a young partition, or a broker that just came back
+                if monotonic() > deadline or exception.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                    raise
+                sleep(0.1)
+            else:
+                return end
 
 
 class Feed:
