@@ -7,6 +7,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from broker.errors import BrokerError, error_in
+from dataflows.deployment import StoreError
 from detection.errors import PackError
 from detection.settings import SettingsError
 from simulation.produce import DeliveryError
@@ -32,7 +33,7 @@ def tell(error: Exception) -> int:
             lines, code = [f"fraud: {error}"], USAGE
         case BrokerError() | DeliveryError():
             lines, code = [f"fraud: {error}"], BROKER
-        case FileError():
+        case FileError() | StoreError():
             lines, code = [f"fraud: {error}"], PROBLEMS
         case OSError(filename=str() | Path() as path):
             lines, code = [f"fraud: {path}: {error.strerror}"], PROBLEMS

@@ -54,6 +54,14 @@ app.command(
                                            processes on 3031, 3032, …""",
 )
 app.command(
+    "cli.state:state",
+    name="state",
+    help="Show what a recovery store holds: key groups, keys, bytes, the last snapshot, the offsets.",
+    help_epilogue="""Examples:
+  fraud state                              of ./recovery, also while it runs
+  fraud state --recovery-dir /var/lib/fraud --json | jq .age_seconds""",
+)
+app.command(
     "cli.simulate:simulate",
     name="simulate",
     help="Send labelled traffic to a topic, at a steady rate.",

@@ -22,6 +22,7 @@ from dataflows.launcher import (
     prepare_store,
     process_environment,
 )
+from dataflows.locks import StoreLock
 from dataflows.quarantine import Journal
 
 _LEAST_PARTS = 4
@@ -58,6 +59,8 @@ def run(
     logs_to_stderr()
     settings, pack = read_project()
     check_environment(os.environ, processes)
+    if recovery_dir.is_dir():
+        StoreLock.take(recovery_dir, 0, 1).release()  # no cluster has it: told before anything is started
     for name in create_missing(settings, topics_of(settings, pack, partitions=partitions)):
         _write(f"fraud: created topic {name}")
     # The number of parts is final, and a worker without one has nowhere to put its state: room for four times as many.

@@ -106,7 +106,7 @@ class Deployment:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open nothing yet; use `open`."""
+        """Open nothing yet; use `open`, or ask what is `told`."""
         self._folder = folder
         self.mark = 0
 
@@ -153,6 +153,15 @@ class Deployment:
             self._write(stored)
         self.mark = stored.mark
         return self
+
+    def told(self) -> dict[str, Any]:
+        """What the file says, empty if there is none.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        stored = self._read()
+        return {} if stored is None else msgspec.structs.asdict(stored)
 
     def begin_at(self, offsets: Mapping[str, int], *, fresh: bool) -> None:
         """Accept that the store is still empty.

@@ -22,11 +22,13 @@ from typing import Any, Final
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import init_db_dir
 
+from dataflows.deployment import FILE
 from dataflows.environment import CAREFUL, LOGS, PROCESS, RESTARTS, STATUS_FILE
 from dataflows.health import ProcessState, describe
 from dataflows.quarantine import InHand, Journal
 from dataflows.reporter import read_status
 from dataflows.stopping import PATIENCE
+from dataflows.store import read
 from detection.settings import SettingsError
 
 FIRST_API_PORT: Final = 3030
@@ -355,6 +357,7 @@ def prepare_store(folder: Path, parts: int) -> bool:
 
     Raises:
         OSError: The folder is none, or it or the store cannot be made.
+        StoreError: The store was made before, and its files are gone.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -363,6 +366,8 @@ def prepare_store(folder: Path, parts: int) -> bool:
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", error.filename) from None
     if any(folder.glob("part-*.sqlite3")):
         return False
+    if (folder / FILE).exists():
+        read(folder)  # says what is missing: nothing is begun anew without a word
     try:
         init_db_dir(folder, parts)  # type: ignore[no-untyped-call]
     except BytewaxRuntimeError as error:

@@ -1,0 +1,102 @@
+"""What `fraud run` does with a recovery store that is not as it should be, or not its own."""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dataflows.state import state_of
+from tests.conftest import wait_until
+
+
+@pytest.fixture
+def judged(fraud, transfers, embedded, produce, consume_all) -> Callable[[int], None]:
+    """Runs until so many records have an answer and their offsets are in the store and the group, then stops."""
+    # The embedded broker isolates no transactions.
+    fraud.environment["DELIVERY"] = "at_least_once"
+
+    def judge(total: int) -> None:
+        with fraud.running("run", "--snapshot-interval", 1) as process:
+            produce(embedded, transfers("TRANSACTIONS_TOPIC"), [b"{}"] * 5, partition=0)
+            consume_all(embedded, [transfers("DEAD_LETTER_TOPIC")], total)
+            epoch = state_of(Path(fraud.folder / "recovery")).epoch or 0
+            wait_until(lambda: (state_of(Path(fraud.folder / "recovery")).epoch or 0) > epoch + 2)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=30)
+            assert process.returncode == 0, said
+
+    return judge
+
+
+def test_a_store_that_was_emptied_is_refused_unless_the_operator_wants_it(fraud, judged, tmp_path) -> None:
+    judged(5)
+    shutil.rmtree(tmp_path / "recovery")
+
+    told = fraud("run", code=1)
+    assert "fraud: recovery: holds no snapshot, but the consumer group" in told
+    assert told.count("FRAUD_FRESH=1") == 1
+    assert "holds no snapshot" in fraud("run", code=1)  # the folder that is there now makes no difference
+
+    fraud.environment["FRAUD_FRESH"] = "1"
+    judged(10)
+    del fraud.environment["FRAUD_FRESH"]
+    judged(15)
+
+
+def test_a_store_whose_files_are_gone_is_refused_and_none_are_made(fraud, judged, tmp_path) -> None:
+    judged(5)
+    for path in (tmp_path / "recovery").glob("part-*"):
+        path.unlink()
+
+    assert "holds a deployment.json, but no part-*.sqlite3 any more" in fraud("run", code=1)
+    assert not list((tmp_path / "recovery").glob("part-*"))
+
+
+def test_a_damaged_store_is_refused_in_one_line(fraud, judged, tmp_path) -> None:
+    judged(5)
+    part = tmp_path / "recovery" / "part-1.sqlite3"
+    part.write_bytes(part.read_bytes()[:10_000])
+    for path in part.parent.glob("part-1.sqlite3-*"):
+        path.unlink()
+
+    (line,) = fraud("run", code=1).splitlines()
+
+    assert line.startswith("fraud: recovery/part-1.sqlite3: is damaged (")
+    assert line.endswith(
+        "put a copy of the whole folder in its place, or begin with empty windows: a new recovery store, and FRAUD_FRESH=1"
+    )
+
+
+@pytest.mark.parametrize(("frozen", "processes"), [("", 1), ("", 2), ("frozen", 1)])
+def test_a_second_cluster_on_the_same_store_is_refused(  # noqa: PLR0917  (fixtures)
+    frozen: str, processes: int, fraud, judged, transfers, tmp_path
+) -> None:
+    judged(5)
+    with fraud.running("run", "--snapshot-interval", 1) as first:
+        wait_until(lambda: owner_of(tmp_path / "recovery") != "")
+        child = owner_of(tmp_path / "recovery")
+        if frozen:
+            subprocess.run(["kill", "-STOP", child], check=True)
+        began = time.monotonic()
+        told = fraud("run", "--processes", processes, code=1)
+        lasted = time.monotonic() - began
+        subprocess.run(["kill", "-CONT", child], check=True)
+        first.terminate()
+        first.communicate(timeout=30)
+
+    assert f"process {child} has this recovery store" in told
+    assert ("is stopped: kill it first" in told) == bool(frozen)
+    print(f"refused after {lasted:.1f} s, the start of Python among them")  # noqa: T201
+
+
+def owner_of(store: Path) -> str:
+    """The dataflow that has a store, empty while there is none."""
+    try:
+        pid = (store / ".lock-00").read_text().split()[0]
+        return pid if b"bytewax.run" in Path(f"/proc/{pid}/cmdline").read_bytes() else ""
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return ""
