@@ -1,7 +1,7 @@
 """Does the recovery store stay bounded while keys come and go for ever?
 
-    python -m bench.store                          a week of 10,000 new sessions an hour
-    python -m bench.store --rate 1000000 --hours 3 each with a key of its own
+    python -m proofs.store                          a week of 10,000 new sessions an hour
+    python -m proofs.store --rate 1000000 --hours 3 each with a key of its own
 
 A session clicks twice and is never seen again. Its key stays as long as an event in time could still see it (the
 pack's `lateness`, here 1 h, and its windows); so the store should grow for about that long, and then no more. The
@@ -98,7 +98,7 @@ class Week:
 
 def run(sessions_an_hour: int, hours: int, look_every: int) -> list[dict[str, Any]]:
     """Run so many hours of event time as fast as it goes; gives what the store looked like."""
-    with tempfile.TemporaryDirectory(prefix="bench-store-") as folder:
+    with tempfile.TemporaryDirectory(prefix="proof-store-") as folder:
         store = Path(folder)
         init_db_dir(store, PARTS)  # type: ignore[no-untyped-call]
         week = Week(store, sessions_an_hour, hours, look_every)
@@ -120,7 +120,7 @@ def main() -> int:
     given = parser.parse_args()
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     looks = run(given.rate, given.hours, min(given.look_every, given.hours))
-    steady = [look for look in looks if look["hour"] >= 2] or looks  # noqa: PLR2004  (lateness and windows are over)
+    steady = [look for look in looks if look["hour"] >= 2] or looks
     sizes = [look["store_bytes"] for look in steady]
     paces = [(later["at"] - look["at"]) / (later["epoch"] - look["epoch"]) * 1000 for look, later in pairwise(steady)]
     last = looks[-1]
@@ -131,7 +131,7 @@ def main() -> int:
         f"{last['state_bytes'] / max(1, last['keys']):.0f} B a key"
         + (f"; {paces[0]:.1f} ms an epoch at first, {paces[-1]:.1f} at the end" if paces else "")
     )
-    return 0 if max(sizes) <= 2 * min(sizes) and max(look["groups"] for look in looks) <= 256 else 1  # noqa: PLR2004
+    return 0 if max(sizes) <= 2 * min(sizes) and max(look["groups"] for look in looks) <= 256 else 1
 
 
 if __name__ == "__main__":
