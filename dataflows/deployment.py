@@ -189,6 +189,13 @@ class Deployment:
                 stored.began_at = dict(offsets)
                 self._write(stored)
 
+    @property
+    def began_at(self) -> dict[str, int]:
+        """Where the consumer group was when this deployment began, by `topic/partition`."""
+        stored = self._read()
+        assert stored is not None  # since `open`
+        return dict(stored.began_at)
+
     def fence_up_to(self, total_workers: int) -> int:
         """How many workers this deployment ever had at most, counting those it has now: so many producers to fence."""
         with self._changing() as stored:

@@ -88,7 +88,7 @@ def start(build: Build) -> Dataflow:
         watched = {topic: partitions[topic] for topic in (*pack.topics_in, *outputs)}
         quarantine = _quarantine(given, settings, vitals)
         inputs = {topic: partitions[topic] for topic in pack.topics_in}
-        tails = _fenced(
+        tails, began = _fenced(
             settings, pack, given, producer, inputs=inputs, outputs={topic: partitions[topic] for topic in outputs}
         )
     except DeliveryError:  # told already
@@ -109,6 +109,7 @@ def start(build: Build) -> Dataflow:
         answered=answered,
         cluster=lambda: ClusterWatch(settings, watched),
         vitals=vitals,
+        began=began,
     )
     if settings.delivery == "exactly_once":
         transactional = TransactionalOutboxes(producer, settings.application_id)
@@ -154,9 +155,10 @@ def _fenced(
     *,
     inputs: Mapping[str, int],
     outputs: Mapping[str, int],
-) -> Tails:
-    """Shut out who wrote to the outputs before; gives where their tails begin and end."""
+) -> tuple[Tails, dict[str, int] | None]:
+    """Shut out who wrote to the outputs before; gives where their tails begin and end, and where the inputs begin."""
     first: dict[str, int] | None = None
+    began: dict[str, int] | None = None
     workers = given.total_workers
     cluster, topics = look(settings)
     if settings.delivery == "exactly_once" and cluster.startswith(MOCK_CLUSTER):
@@ -174,6 +176,7 @@ def _fenced(
             committed=lambda: committed(consumer_config(settings), places(inputs)),
         )
         _stores.append(store)
+        began = store.deployment.began_at
         workers = store.deployment.fence_up_to(workers)
         first = store.deployment.ends(
             outputs, lambda new: ends_now(settings, places({topic: outputs[topic] for topic in new}))
@@ -183,7 +186,7 @@ def _fenced(
     # Also where another pack wrote: what it answered must not be answered again.
     earlier = {address.rpartition("/")[0] for address in first or ()} & topics.keys()
     ends = ends_now(settings, places({**outputs, **{topic: topics[topic] for topic in earlier}}))
-    return Tails(consumer_config(settings), ends, ends if first is None else first)
+    return Tails(consumer_config(settings), ends, ends if first is None else first), began
 
 
 def _refuse(error: Exception) -> NoReturn:

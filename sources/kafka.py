@@ -80,7 +80,7 @@ def _never() -> bool:
 
 
 class KafkaSource(FixedPartitionedSource[Record, LaneState]):
-    """Reads topics from the snapshot's offsets, else from the group's, else from the beginning.
+    """Reads topics from the snapshot's offsets, else from where the deployment began; without one, where the group is.
 
     A lane ends (and the dataflow with it, after an exact snapshot) when `stop` says so. Offsets are also committed to
     the consumer group, one snapshot late: what a lag tool sees as consumed has been delivered.
@@ -98,6 +98,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         client: Callable[[dict[str, Any]], ConsumerClient] = Consumer,
         worker: Callable[[], int] = threading.get_ident,
         vitals: Vitals | None = None,
+        began: Mapping[str, int] | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -111,6 +112,8 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
             client: Makes the Kafka client.
             worker: Which worker calls.
             vitals: Where to note how the reading goes.
+            began: Where partitions that are in no snapshot begin, by `topic/partition`, others at their beginning.
+                None asks the group, which can be ahead of the snapshot: what the windows hold would be missed.
         """
         self._config = dict(config)
         self._topics = tuple(topics)
@@ -121,6 +124,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         self._client = client
         self._worker = worker
         self._vitals = vitals or Vitals()
+        self._began = began
         # By thread, not in a `threading.local`: of a thread that is not Python's own, such as a worker's, one is gone
         # after each call.
         self._readers: dict[int, Reader] = {}
@@ -143,6 +147,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
                 cluster=self._cluster and self._cluster(),
                 stop=self._stop,
                 vitals=self._vitals,
+                began=self._began,
             )
         return reader.lane(int(for_part.removeprefix("lane-")), resume_state)
 
@@ -160,10 +165,12 @@ class Reader:
         cluster: Cluster | None,
         stop: Callable[[], bool],
         vitals: Vitals,
+        began: Mapping[str, int] | None,
     ) -> None:
         self.answered = answered
         self.stop = stop
         self.vitals = vitals
+        self._began = began
         self._client = client
         self._topics = topics
         self._tails = tails
@@ -187,10 +194,10 @@ class Reader:
         ]
         start = dict(state["offsets"] if state else {})
         unknown = [part for part in mine if _address(part) not in start]
-        if unknown:
-            for part in self._committed(unknown):
-                if part.offset >= 0:
-                    start[_address(part)] = part.offset
+        if unknown and self._began is None:
+            start |= {_address(part): part.offset for part in self._committed(unknown) if part.offset >= 0}
+        elif self._began is not None:
+            start |= {_address(part): self._began[_address(part)] for part in unknown if _address(part) in self._began}
         for part in mine:
             part.offset = start.get(_address(part), OFFSET_BEGINNING)
         bounds = {} if self._tails is None else self._mark(mine, None if state is None else state["bounds"])

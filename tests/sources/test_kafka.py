@@ -171,6 +171,23 @@ def test_snapshots_win_over_the_group(any_broker, new_topic, worker) -> None:
     assert worker(KafkaSource(config(any_broker, group), [topic]), state).read(8) == written[2:]
 
 
+def test_what_no_snapshot_names_begins_where_the_deployment_began_wherever_the_group_is(
+    embedded, new_topic, worker
+) -> None:
+    topic = new_topic(embedded, 3, **FOR_EVER)
+    written = fill(embedded, topic, 3, 10)
+    group = uuid4().hex
+    client = Consumer({"bootstrap.servers": embedded.address, "group.id": group})
+    client.commit(offsets=[TopicPartition(topic, number, 9) for number in range(3)], asynchronous=False)
+    client.close()
+    state = {f"lane-{lane_of(topic, 0):02}": at({f"{topic}/0": 2})}
+
+    got = worker(KafkaSource(config(embedded, group), [topic], began={f"{topic}/1": 5}), state).read(23)
+
+    skipped = [*((0, offset) for offset in range(2)), *((1, offset) for offset in range(5))]
+    assert in_order(got) == [r for r in in_order(written) if (r.partition, r.offset) not in skipped]
+
+
 def test_offsets_are_committed_one_snapshot_late(any_broker, new_topic, worker) -> None:
     topic = new_topic(any_broker, 2, **FOR_EVER)
     fill(any_broker, topic, 2, 5)
