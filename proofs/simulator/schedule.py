@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Literal, Self, TypeAlias
 
+import msgspec
 import structlog
 from confluent_kafka import KafkaException
 
@@ -25,6 +26,7 @@ from dataflows.sinks import Sinks
 from detection.loading import parse
 from detection.program import Engine
 from detection.records import DeadLetter, Record
+from detection.sealed import unseal
 from proofs.simulator.clients import Machine
 from proofs.simulator.clock import EPOCH_MS, Clock
 from proofs.simulator.cluster import Cluster, Entry, Marker, Payload, Place
@@ -275,7 +277,7 @@ class Schedule:
         if not self._fixed_partitions:
             kinds.append(self._grow_input)
         kinds.append(self._grow_output)
-        for _ in range(self.random.randint(6, 16)):
+        for _ in range(self.random.randint(10, 22)):
             kind = self.random.choice(kinds)
             self.clock.after(self.random.randint(0, self._length), kind)
 
@@ -399,7 +401,7 @@ class Schedule:
         """Whether the recovery store is behind the last record."""
         offsets: dict[str, int] = {}
         for state in self.store.resume(1).get(_SOURCE, {}).values():
-            offsets |= state["source"]["offsets"]
+            offsets |= msgspec.msgpack.decode(unseal(state))["source"]["offsets"]
         return all(record.offset < offsets.get(f"{record.topic}/{record.partition}", 0) for record in self._records())
 
     def _idle(self, run: Run) -> None:
@@ -439,6 +441,7 @@ class Schedule:
             cluster=lambda: machine.watch(topics),
             client=machine.consumer,
             worker=worker,
+            began={},
         )
         bindings: dict[str, Any] = {}
         if self.delivery == "exactly_once":
