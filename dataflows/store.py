@@ -197,6 +197,8 @@ class Store:
             _expect_marked(contents, deployment.mark, fresh=fresh)
             if contents.empty:
                 deployment.begin_at(committed(), fresh=fresh)
+            if contents.epoch is not None:
+                drop_unfinished(mine, contents.epoch)
             purge(mine)
         except BaseException:
             lock.release()
@@ -454,6 +456,32 @@ def purge(parts: Collection[Part]) -> int:
     if purged:
         _log.info("keys that are gone were deleted from the recovery store", keys=purged)
     return purged
+
+
+def drop_unfinished(parts: Collection[Part], epoch: int) -> int:
+    """Delete the snapshots of epochs that were not finished. Only before Bytewax opens the store.
+
+    Bytewax 0.21.1 leaves them. It runs the epoch again, and a key that nothing comes for this time keeps the snapshot
+    of the first try, which knows records that lie behind the offsets of the second: were the dataflow to crash in the
+    epoch after, they would count twice in that key's windows.
+
+    Args:
+        parts: The files.
+        epoch: The one that a start goes on with.
+
+    Returns:
+        How many there were.
+    """
+    dropped = 0
+    for part in parts:
+        try:
+            with closing(sqlite3.connect(part.path, timeout=5, isolation_level=None)) as db:
+                dropped += db.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,)).rowcount
+        except sqlite3.Error as error:
+            _refuse_damaged(part.path, error)
+    if dropped:
+        _log.info("snapshots of an epoch that was not finished were deleted", epoch=epoch, snapshots=dropped)
+    return dropped
 
 
 _PURGE: Final = """

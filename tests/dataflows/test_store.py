@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dataflows.deployment import FILE, Arguments, StoreError
-from dataflows.store import Store, look_through, purge, read
+from dataflows.store import Store, drop_unfinished, look_through, purge, read
 from tests.dataflows import damage
 from tests.dataflows.damage import FORMS, OURS, PARTS, begun, killed, opened, outcome, part, resumed
 
@@ -295,6 +295,47 @@ def test_a_large_store_is_not_looked_through_for_ever(closed: Path, tmp_path: Pa
     store = copy(closed, tmp_path)
 
     look_through(read(store).parts, seconds=0)
+
+
+# --- epochs that were not finished ---
+
+
+def test_a_snapshot_of_an_unfinished_epoch_is_gone_before_bytewax_runs_it_again(
+    closed: Path, expected: list[Any], tmp_path: Path
+) -> None:
+    store = copy(closed, tmp_path)
+    contents = read(store)
+    assert contents.epoch is not None
+    drop_unfinished(contents.parts, contents.epoch)  # the end of a stream leaves some as well
+    # What a kill leaves behind: groups of the epoch that are ahead of the offsets, one of them new.
+    for found in contents.parts:
+        with closing(sqlite3.connect(found.path)) as db, db:
+            db.executemany(
+                "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('fraud.features.groups', ?, ?, ?)",
+                [("user/000", contents.epoch, b"ahead"), ("user/new", contents.epoch, b"ahead")],
+            )
+
+    assert drop_unfinished(read(store).parts, contents.epoch) == 2 * len(contents.parts)
+    assert drop_unfinished(read(store).parts, contents.epoch) == 0
+    assert resumed(store) == expected
+
+
+def test_opening_a_store_drops_them(closed: Path, expected: list[Any], tmp_path: Path) -> None:
+    store = copy(closed, tmp_path)
+    contents = read(store)
+    assert contents.epoch is not None
+    drop_unfinished(contents.parts, contents.epoch)
+    contents = read(store)
+    with closing(sqlite3.connect(contents.parts[0].path)) as db, db:
+        db.execute(
+            "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('fraud.features.groups', 'user/new', ?, ?)",
+            (contents.epoch, b"ahead"),
+        )
+
+    opened(store).close()
+
+    assert [part.rows for part in read(store).parts] == [part.rows for part in contents.parts]
+    assert resumed(store) == expected
 
 
 # --- tombstones ------------------------------------------------------------------------------------------------------
