@@ -1,6 +1,7 @@
 """Which stores are gone on from, and which are refused, with what words."""
 
 import os
+import pickle
 import random
 import shutil
 import sqlite3
@@ -328,8 +329,8 @@ def test_opening_a_store_drops_them(closed: Path, expected: list[Any], tmp_path:
     contents = read(store)
     with closing(sqlite3.connect(contents.parts[0].path)) as db, db:
         db.execute(
-            "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('fraud.features.groups', 'user/new', ?, ?)",
-            (contents.epoch, b"ahead"),
+            "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('fraud.old', 'new', ?, ?)",
+            (contents.epoch, pickle.dumps("ahead")),
         )
 
     opened(store).close()
