@@ -22,6 +22,10 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "fraud_rule_hits": ("Events at which a rule fired.", ("event", "rule")),
     "fraud_rule_unknowns": ("Events at which a rule's condition was unknown.", ("event", "rule")),
+    "fraud_history_overflows": (
+        "Entries that a history dropped, or took out of their place, because its key has more than a key may keep.",
+        ("step", "history"),
+    ),
     "fraud_list_errors": ("Records of a list's topic that could not be used.", ("list",)),
     "fraud_dead_letters": ("Records that could not be judged.", ("topic",)),
 }
@@ -66,6 +70,9 @@ class ProgramCollector(Collector):
                 for rule, rule_counts in counts.rules.items():
                     families["fraud_rule_hits"].add_metric((event, rule), rule_counts.hits)
                     families["fraud_rule_unknowns"].add_metric((event, rule), rule_counts.unknowns)
+            for step in program.steps:
+                for log, number in zip(step.logs, step.overflows, strict=True):
+                    families["fraud_history_overflows"].add_metric((step.name, log.name), number)
             for name, number in program.lists.refused.items():
                 families["fraud_list_errors"].add_metric((name,), number)
             for topic, number in program.dead_letters.items():

@@ -9,12 +9,9 @@ from typing import Final
 
 from detection.aggregates import Column
 from detection.features import Plan
-from detection.features.plan import Log
+from detection.features.plan import SLACK, Log
 from detection.kinds import Kind
 from detection.pack import EventType, Feature, Field, Pack
-
-BUSIEST: Final = 60
-"""Events an hour of the busiest key, where the pack does not say."""
 
 LARGEST_HISTORY: Final = 64 * 2**20
 """The most that the history of one key may take, bytes."""
@@ -22,10 +19,8 @@ LARGEST_HISTORY: Final = 64 * 2**20
 SLOWEST_EVENT: Final = 10_000.0
 """The most that an event of the busiest key may cost, us."""
 
-_HOUR: Final = 3_600_000_000
 _POINTER: Final = 8
 _NUMBER: Final = 32
-_SLACK: Final = 2  # a history forgets when half of it is too old
 _VALUES: Final = 16  # different values in a pane
 _SIZES: Final = {
     Column.TOTAL: _NUMBER,
@@ -97,20 +92,9 @@ def _histories(plan: Plan) -> Iterator[HistoryCost]:
         for log in step.logs.values():
             mine = [feature for feature in plan.features if plan.span_of(feature).log is log]
             mine.sort(key=lambda feature: -feature.reach)
-            entries = _SLACK * _entries(log, log.retention)
+            entries = SLACK * log.expected(log.retention)
             size = entries * (2 * (_POINTER + _NUMBER) + sum(_size(of, column) for of, column in log.columns))
-            yield HistoryCost(log.event, log.key, _hourly(log), entries, size, tuple(mine))
-
-
-def _hourly(log: Log) -> int:
-    """Several fields together are no busier than each of them."""
-    return min(log.event.busiest.get(part.name, BUSIEST) for part in log.key)
-
-
-def _entries(log: Log, length: int) -> int:
-    """How many entries of the busiest key so many us hold."""
-    events = -(-_hourly(log) * length // _HOUR)
-    return min(events, length // log.resolution + 2) if log.resolution else events
+            yield HistoryCost(log.event, log.key, log.hourly, entries, size, tuple(mine))
 
 
 def _size(of: Field | None, column: Column) -> int:
@@ -124,4 +108,4 @@ def _work(feature: Feature, log: Log) -> float:
     nanoseconds = feature.aggregate.work(kind, paned=bool(feature.resolution))
     if feature.session:
         nanoseconds += 100
-    return _FEATURE_MICROS + nanoseconds * _entries(log, feature.window) / 1_000
+    return _FEATURE_MICROS + nanoseconds * log.expected(feature.window) / 1_000

@@ -65,10 +65,23 @@ def forget(keys: Keys, key: str, history: History, keep: int) -> None:
     count = bisect_right(times, keep)
     if count == len(times):
         del keys[key]
-        return
+    else:
+        _drop(history, count)
+
+
+def cut(history: History, limit: int) -> int:
+    """Drop the oldest entries of a history that is too long; gives how many."""
+    count = len(history[0]) - limit
+    _drop(history, count)
+    return count
+
+
+def _drop(history: History, count: int) -> None:
+    """Drop the oldest entries. The lists are replaced, see `insert`."""
+    left = len(history[0]) - count
     for place, column in enumerate(history):
         column = column[count:]  # noqa: PLW2901
-        if len(column) > len(times) - count and not -_REBASE < column[0] < _REBASE:  # running sums
+        if len(column) > left and not -_REBASE < column[0] < _REBASE:  # running sums
             column = [total - column[0] for total in column]  # noqa: PLW2901
         history[place] = column
 

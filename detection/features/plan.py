@@ -15,6 +15,17 @@ ORIGIN_BITS: Final = 48
 OFFSET: Final = (1 << ORIGIN_BITS) - 1
 """The part of an origin that is the offset; above it is the partition."""
 
+BUSIEST: Final = 60
+"""Events an hour of the busiest key, where the pack does not say."""
+
+SLACK: Final = 2
+"""A history forgets when so much of it, one part of so many, is too old."""
+
+LEAST_LIMIT: Final = 10_000
+"""Entries that the history of one key may always keep."""
+
+_HOUR: Final = 3_600_000_000
+
 
 def newest(computed: tuple[Any, ...]) -> list[Any]:
     """What was computed for an event, with no more of each window's origins than a verdict names: to send it away.
@@ -85,6 +96,21 @@ class Log:
     def retention(self) -> int:
         """How far behind the watermark an entry may be before nobody can see it, us."""
         return self.longest + self.lateness
+
+    @property
+    def hourly(self) -> int:
+        """Events an hour of the busiest key: several fields together are no busier than each of them."""
+        return min(self.event.busiest.get(part.name, BUSIEST) for part in self.key)
+
+    def expected(self, length: int) -> int:
+        """How many entries of the busiest key so many us hold."""
+        events = -(-self.hourly * length // _HOUR)
+        return min(events, length // self.resolution + 2) if self.resolution else events
+
+    @property
+    def limit(self) -> int:
+        """How many entries one key keeps: a key with more is busier than the pack says that any is."""
+        return max(LEAST_LIMIT, SLACK * self.expected(self.retention))
 
 
 class Step:

@@ -8,7 +8,7 @@ from typing import Any
 from detection.aggregates import Column, Window
 from detection.codec import Event
 from detection.features import columns
-from detection.features.history import Keys, forget, insert, put, session_start, sum_of_floats, unambiguous
+from detection.features.history import Keys, cut, forget, insert, put, session_start, sum_of_floats, unambiguous
 from detection.features.plan import Log, Plan, Span, Step, Visit
 from detection.generated import define, indent
 from detection.kinds import Kind
@@ -24,6 +24,7 @@ class StepProgram:
         logs: The logs, in the order of the state.
         groups: How many groups were made so far.
         mixed: Whether an event may come in several roles.
+        overflows: Of each log, how many entries did not find or keep their place, because a key had too many.
     """
 
     def __init__(self, plan: Plan, step: Step, types: Mapping[str, type]) -> None:
@@ -31,6 +32,7 @@ class StepProgram:
         self.number = step.number
         self.logs = list(step.logs.values())
         self.groups = 0
+        self.overflows = [0] * len(self.logs)
         self._plan = plan
         self._step = step
         self._types = types
@@ -69,6 +71,8 @@ class StepProgram:
             "Column": Column,
             **columns.HELPERS,
             "forget": forget,
+            "cut": cut,
+            "overflows": self.overflows,
             "unambiguous": unambiguous,
             "fsum": sum_of_floats,
             "session_start": session_start,
@@ -92,7 +96,8 @@ class StepProgram:
             mine = [feature for feature, span in spans.items() if (span.log, span.key) == (log, key)]
             if mine:
                 lines += self._look(log, key, mine, [span for span in evident if (span.log, span.key) == (log, key)])
-        for log in visit.logs:
+        for number, log in enumerate(visit.logs):
+            lines += ["t = e.time"] if number else []  # which the log before may have moved
             mine = [feature for feature, span in spans.items() if span.log is log and not span.key]
             lines += self._log(log, mine, [span for span in evident if span.log is log and not span.key])
         values = "".join(f"v_{feature.name}, " for feature in visit.features)
@@ -164,7 +169,11 @@ class StepProgram:
             body += indent(self._read(str(number), log))
         body += self._slices(features)
         is_part = (f"m{number} and " if log.where else "") + ("h and " if log.resolution else "")
-        body += [f"if {is_part}{times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)"]
+        body += [
+            f"if {is_part}{times}[{stop} >> 1] <= keep: forget(keys{number}, k, h, keep)",
+            # A quarter at a time, so it costs little each.
+            f"elif {stop} > {log.limit + log.limit // 4}: overflows[{number}] += cut(h, {log.limit})",
+        ]
         # Also an event that is no part of it tells the time, by which keys leave.
         return [f"marks{number}[p] = w", *self._unless_missing((*log.key, *log.of), features, evident, body)]
 
@@ -183,9 +192,14 @@ class StepProgram:
             f"        {times}.append(t); origins{number}.append(o)",
             *indent([columns.append(*named, last=stop) for named in self._columns(number, log)], 2),
             f"        {stop} += 1",
-            "    else:",
+            f"    elif {stop} < {log.limit}:",
             f"        {stop} = insert(h, t, o, {self._items(log)})",
             f"        {names} = h",
+            "    else:",  # a place inside would cost time by the length of a full history: so it is taken as the newest
+            f"        t = {times}[{stop} - 1]; overflows[{number}] += 1",
+            f"        {times}.append(t); origins{number}.append(o)",
+            *indent([columns.append(*named, last=stop) for named in self._columns(number, log)], 2),
+            f"        {stop} += 1",
         ]
 
     def _paned(self, number: int, log: Log) -> list[str]:
@@ -209,9 +223,13 @@ class StepProgram:
             f"        {times}.append(q); origins{number}.append(o)",
             *indent([columns.append(*named) for named in self._columns(number, log)], 2),
             f"        {stop} = len({times})",
-            "    else:",
+            f"    elif len({times}) < {log.limit}:",
             f"        {stop} = put(h, q, o, {self._items(log)})",
             f"        {names} = h",
+            "    else:",
+            f"        t = {times}[-1]; overflows[{number}] += 1; origins{number}[-1] = o",
+            *indent([columns.fold(*named) for named in self._columns(number, log)], 2),
+            f"        {stop} = len({times})",
         ]
 
     def _read(self, tag: str, log: Log) -> list[str]:

@@ -56,8 +56,8 @@ def test_the_counters_say_what_the_verdicts_say(entry: str, monkeypatch) -> None
     outputs = run(wide(), traffic(600), entry=entry)
 
     assert samples() == counted(outputs)
-    of_lists = {"fraud_list_errors"}  # the pack has none
-    assert {name for name, *_ in samples()} == {f"{name}_total" for name in METRICS.keys() - of_lists}
+    absent = {"fraud_list_errors", "fraud_history_overflows"}  # the pack has no lists, and no key has too much
+    assert {name for name, *_ in samples()} == {f"{name}_total" for name in METRICS.keys() - absent}
 
 
 def test_records_of_a_list_that_cannot_be_used_are_counted_by_list() -> None:
@@ -69,6 +69,19 @@ def test_records_of_a_list_that_cannot_be_used_are_counted_by_list() -> None:
     (found,) = [metric for metric in ProgramCollector().collect() if metric.name == "fraud_list_errors"]
 
     assert {sample.labels["list"]: sample.value for sample in found.samples} == {"some": 2, "others": 0}
+
+
+def test_what_a_history_cannot_keep_is_counted_by_history() -> None:
+    program = Program(wide())
+    watch(program)
+    step = program.steps[0]
+    step.overflows[0] += 3
+
+    (found,) = [metric for metric in ProgramCollector().collect() if metric.name == "fraud_history_overflows"]
+
+    counted = {(sample.labels["step"], sample.labels["history"]): sample.value for sample in found.samples}
+    assert counted[step.name, step.logs[0].name] == 3
+    assert sum(counted.values()) == 3
 
 
 def test_all_counters_are_there_before_the_first_event() -> None:

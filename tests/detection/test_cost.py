@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from detection.cost import BUSIEST, Cost, cost_of
+from detection.cost import Cost, cost_of
 from detection.errors import PackError
 from detection.features import GroupState
 from detection.features.group import read_snapshot
+from detection.features.plan import BUSIEST
 from detection.loading import parse
 from detection.pack import Pack
 from detection.program import Decoder, Program
