@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException
 
 from broker.errors import BrokerError, error_in
 from dataflows.deployment import StoreError
+from dataflows.skips import SkipError
 from detection.errors import PackError
 from detection.settings import SettingsError
 from simulation.produce import DeliveryError
@@ -33,7 +34,7 @@ def tell(error: Exception) -> int:
             lines, code = [f"fraud: {error}"], USAGE
         case BrokerError() | DeliveryError():
             lines, code = [f"fraud: {error}"], BROKER
-        case FileError() | StoreError():
+        case FileError() | StoreError() | SkipError():
             lines, code = [f"fraud: {error}"], PROBLEMS
         case OSError(filename=str() | Path() as path):
             lines, code = [f"fraud: {path}: {error.strerror}"], PROBLEMS

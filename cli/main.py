@@ -120,6 +120,16 @@ Any time, also while the dataflow runs: it writes nothing. Exit code 0:
 exact, 1: records are lost, doubled or foreign, 3: broker trouble.""",
 )
 
+app.command(
+    "cli.skip:skip",
+    name="skip",
+    help="Read a partition on behind records that cannot be read: each skipped offset becomes a dead letter.",
+    help_epilogue="""Examples:
+  fraud skip transactions/3                the one record it stands at
+  fraud skip transactions/3 --to 120500    a batch of them
+While the dataflow is stopped; the next start takes it.""",
+)
+
 
 def main() -> NoReturn:
     """Run a command: the entry point `fraud`."""

@@ -12,7 +12,6 @@ other, and note each in a file that outlives them.
 
 import fcntl
 import mmap
-import os
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +22,8 @@ import msgspec
 import structlog
 
 from broker.vitals import Vitals
+from dataflows.files import replace
+from dataflows.skips import SkipError, Skips
 from detection.codec import Event
 from detection.features import GroupState
 from detection.program import Program
@@ -99,13 +100,7 @@ class Journal:
             records = self.read()
             tries = records[origin].tries + 1 if origin in records else 1
             records[origin] = Case(tries, error)
-            partial = self.path.with_suffix(".part")
-            with partial.open("wb") as file:
-                partial.chmod(0o600)  # parts of events may be in a traceback
-                file.write(msgspec.json.format(msgspec.json.encode(_File(FORMAT, records))))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
+            replace(self.path, msgspec.json.format(msgspec.json.encode(_File(FORMAT, records))))
         return tries
 
 
@@ -156,6 +151,7 @@ class Quarantine:
         tries: int = 3,
         in_hand: InHand | None = None,
         vitals: Vitals | None = None,
+        skips: Skips | None = None,
     ) -> None:
         """Read the journal.
 
@@ -164,6 +160,7 @@ class Quarantine:
             tries: How many crashes condemn a record.
             in_hand: Given, work is careful.
             vitals: Tells when it need not be any more.
+            skips: What an operator wants skipped.
 
         Raises:
             QuarantineError: The journal cannot be used.
@@ -172,12 +169,23 @@ class Quarantine:
         self._tries = tries
         self._in_hand = in_hand
         self._vitals = vitals or Vitals()
+        self._skips = skips or Skips({})
         cases = {} if journal is None else journal.read()
         self.condemned = {
             origin: f"crashed the dataflow {case.tries} times: {case.error}"
             for origin, case in cases.items()
             if case.tries >= tries
         }
+
+    def skip(self, topic: str, partition: int, position: Callable[[], int]) -> list[Record]:
+        """What stands for the offsets of a partition that are skipped, condemned at once. See `Skips.records`."""
+        try:
+            records = self._skips.records(topic, partition, position)
+        except SkipError as error:
+            _log.error(str(error))
+            raise
+        self.condemned.update({record.origin: self._skips.error(record) for record in records})
+        return records
 
     def blame(self, origin: str | None, stage: str, error: Exception) -> None:
         """Note that a record made a stage raise."""
@@ -210,7 +218,8 @@ class Guard:
         condemned = self._quarantine.condemned
         if not condemned:
             return watched
-        offsets = {int(origin.rpartition("/")[2]) for origin in condemned}
+        # Another worker may be adding to it.
+        offsets = {int(origin.rpartition("/")[2]) for origin in tuple(condemned)}
 
         def sifted(records: Iterable[Record]) -> Items:
             good, letters = [], []

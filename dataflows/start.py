@@ -30,6 +30,7 @@ from dataflows.metrics import watch_vitals
 from dataflows.quarantine import InHand, Journal, Quarantine, QuarantineError
 from dataflows.reporter import Reporter
 from dataflows.sinks import Sinks
+from dataflows.skips import SkipError, Skips
 from dataflows.stopping import on_signals
 from dataflows.store import Store
 from detection.errors import PackError
@@ -93,7 +94,7 @@ def start(build: Build) -> Dataflow:
         )
     except DeliveryError:  # told already
         sys.exit(1)
-    except (SettingsError, PackError, BrokerError, StoreError, QuarantineError) as error:
+    except (SettingsError, PackError, BrokerError, StoreError, QuarantineError, SkipError) as error:
         _refuse(error)
     for warning in pack.warnings:
         _log.warning(str(warning))
@@ -110,6 +111,7 @@ def start(build: Build) -> Dataflow:
         cluster=lambda: ClusterWatch(settings, watched),
         vitals=vitals,
         began=began,
+        skip=quarantine.skip,
     )
     if settings.delivery == "exactly_once":
         transactional = TransactionalOutboxes(producer, settings.application_id)
@@ -135,7 +137,8 @@ def _quarantine(given: Arguments, settings: Settings, vitals: Vitals) -> Quarant
     journal = None if given.store is None else Journal(given.store)
     careful = os.environ.get(CAREFUL)
     in_hand = InHand(Path(careful)) if careful else None
-    return Quarantine(journal, tries=settings.quarantine_tries, in_hand=in_hand, vitals=vitals)
+    skips = None if given.store is None else Skips.read(given.store)
+    return Quarantine(journal, tries=settings.quarantine_tries, in_hand=in_hand, vitals=vitals, skips=skips)
 
 
 def _start_reporter(vitals: Vitals, settings: Settings) -> None:

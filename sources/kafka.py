@@ -11,8 +11,9 @@ stand, by output partition (see `sources.answered`).
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic, sleep
-from typing import Any, Final, Protocol, TypedDict
+from typing import Any, Final, Protocol, TypeAlias, TypedDict
 from zlib import crc32
 
 import structlog
@@ -70,6 +71,10 @@ class Cluster(Protocol):
         """Take what was answered, and ask anew."""
 
 
+Skip: TypeAlias = Callable[[str, int, Callable[[], int]], list[Record]]
+"""What stands for the offsets of a topic's partition that are not to be read, given where it would be read on."""
+
+
 def lane_of(topic: str, partition: int) -> int:
     """The lane that a partition belongs to, the same in every process and release."""
     return (crc32(topic.encode()) + partition) % LANES
@@ -77,6 +82,10 @@ def lane_of(topic: str, partition: int) -> int:
 
 def _never() -> bool:
     return False
+
+
+def _nothing(_topic: str, _partition: int, _position: Callable[[], int]) -> list[Record]:
+    return []
 
 
 class KafkaSource(FixedPartitionedSource[Record, LaneState]):
@@ -99,6 +108,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         worker: Callable[[], int] = threading.get_ident,
         vitals: Vitals | None = None,
         began: Mapping[str, int] | None = None,
+        skip: Skip = _nothing,
     ) -> None:
         """Open nothing yet.
 
@@ -114,6 +124,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
             vitals: Where to note how the reading goes.
             began: Where partitions that are in no snapshot begin, by `topic/partition`, others at their beginning.
                 None asks the group, which can be ahead of the snapshot: what the windows hold would be missed.
+            skip: Gives what stands for offsets that are not to be read.
         """
         self._config = dict(config)
         self._topics = tuple(topics)
@@ -125,6 +136,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         self._worker = worker
         self._vitals = vitals or Vitals()
         self._began = began
+        self._skip = skip
         # By thread, not in a `threading.local`: of a thread that is not Python's own, such as a worker's, one is gone
         # after each call.
         self._readers: dict[int, Reader] = {}
@@ -148,6 +160,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
                 stop=self._stop,
                 vitals=self._vitals,
                 began=self._began,
+                skip=self._skip,
             )
         return reader.lane(int(for_part.removeprefix("lane-")), resume_state)
 
@@ -166,11 +179,13 @@ class Reader:
         stop: Callable[[], bool],
         vitals: Vitals,
         began: Mapping[str, int] | None,
+        skip: Skip,
     ) -> None:
         self.answered = answered
         self.stop = stop
         self.vitals = vitals
         self._began = began
+        self._skip = skip
         self._client = client
         self._topics = topics
         self._tails = tails
@@ -204,8 +219,23 @@ class Reader:
         lane = Lane(self, start, bounds, pump=not self._lanes)
         self._lanes[number] = lane
         self._open += 1
+        for part in mine:
+            skipped = self._skip(part.topic, part.partition, partial(self._position, part))
+            if skipped:
+                lane.arrived += skipped
+                part.offset = lane.ahead[_address(part)] = skipped[-1].offset + 1
         self._assign(lane, mine)
         return lane
+
+    def _position(self, part: TopicPartition) -> int:
+        """Where a partition is read on: also one that begins at its beginning."""
+        if part.offset >= 0:
+            return part.offset
+        found = self._client.get_watermark_offsets(part, timeout=CLUSTER_SECONDS)
+        if found is None:
+            msg = f"{_address(part)}: does not tell where it begins"
+            raise SourceError(msg)
+        return found[0]
 
     def _assign(self, lane: "Lane", parts: list[TopicPartition]) -> None:
         if parts:

@@ -268,6 +268,46 @@ def test_a_topic_whose_oldest_records_are_gone_is_read_from_what_is_left(kafka, 
     assert [record.offset for record in worker(KafkaSource(config(kafka), [topic])).read(4)] == [6, 7, 8, 9]
 
 
+def skip_to(to: int) -> Callable[[str, int, Callable[[], int]], list[Record]]:
+    """What `Quarantine.skip` gives, for partition 1 of any topic."""
+
+    def skip(topic: str, partition: int, position: Callable[[], int]) -> list[Record]:
+        begin = position() if partition == 1 else to
+        return [Record(topic, partition, offset, -1, None, None) for offset in range(begin, to)]
+
+    return skip
+
+
+@pytest.mark.parametrize("before", [None, 0, 4, 7])
+def test_what_stands_for_skipped_offsets_comes_before_the_records_behind_them(
+    before: int | None, embedded, new_topic, worker
+) -> None:
+    topic = new_topic(embedded, 2)
+    written = fill(embedded, topic, 2, 10)
+    lane = f"lane-{lane_of(topic, 1):02}"
+    states = None if before is None else {lane: at({f"{topic}/1": before})}
+    begin = before or 0
+    expected = [Record(topic, 1, offset, -1, None, None) for offset in range(begin, 7)]
+    expected += [record for record in written if record.partition == 0 or record.offset >= max(begin, 7)]
+
+    got = worker(KafkaSource(config(embedded), [topic], skip=skip_to(7)), states).read(len(expected))
+
+    assert in_order(got) == in_order(expected)
+    offsets = [record.offset for record in got if record.partition == 1]
+    assert offsets == sorted(offsets)
+
+
+def test_a_snapshot_before_they_were_taken_does_not_pass_them_over(embedded, new_topic, worker) -> None:
+    topic = new_topic(embedded, 2)
+    fill(embedded, topic, 2, 10)
+    lane = f"lane-{lane_of(topic, 1):02}"
+    reading = worker(KafkaSource(config(embedded), [topic], skip=skip_to(7)), {lane: at({f"{topic}/1": 4})})
+
+    assert reading.snapshots()[lane]["offsets"] == {f"{topic}/1": 4}
+    reading.read(10 + 3)
+    assert reading.snapshots()[lane]["offsets"][f"{topic}/1"] >= 7
+
+
 def test_all_lanes_end_when_told_to_stop_and_keep_what_was_not_taken(embedded, new_topic, worker) -> None:
     topic = new_topic(embedded, 4)
     fill(embedded, topic, 4, 10)
