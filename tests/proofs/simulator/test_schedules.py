@@ -15,13 +15,22 @@ def kinds(outcomes: list[Outcome]) -> Counter[str]:
 
 
 def test_each_record_has_one_answer_and_the_right_one_whatever_happens() -> None:
-    outcomes = [play(seed) for seed in range(250)]
+    outcomes = [play(seed) for seed in range(150)]
 
     assert [(o.seed, o.violations) for o in outcomes if o.violations] == []
     faults = sum((o.faults for o in outcomes), Counter())
     assert faults.total() > 10 * len(outcomes)
-    expected = {"kill", "late request", "zombie", "freeze", "cut", "leader move", "partitions added"}
-    assert {kind for kind in faults if faults[kind] > 20} == expected
+    assert {kind for kind in faults if faults[kind] > 10} == {
+        "cut",
+        "freeze",
+        "gave up",
+        "kill",
+        "late request",
+        "leader move",
+        "partitions added",
+        "transaction expired",
+        "zombie",
+    }
 
 
 def test_without_the_fence_answers_come_twice_and_none_is_lost() -> None:
@@ -37,13 +46,13 @@ def test_a_schedule_is_replayed_by_its_seed() -> None:
 
 
 def test_the_command_counts_and_fails_when_something_is_violated() -> None:
-    command = [sys.executable, "-m", "proofs.simulator", "--schedules", "40", "--seed", "7", "--processes", "1"]
+    command = [sys.executable, "-m", "proofs.simulator", "--schedules", "20", "--seed", "7", "--processes", "1"]
     good = subprocess.run(command, capture_output=True, text=True, check=False)
     bad = subprocess.run([*command, "--delivery", "at_least_once"], capture_output=True, text=True, check=False)
 
     assert good.returncode == 0
     last = good.stdout.splitlines()[-1].split()
-    assert last[:2] == ["schedules", "40,"]
+    assert last[:2] == ["schedules", "20,"]
     assert last[-2:] == ["violations", "0"]
     assert bad.returncode == 1
     assert "doubled: clicks/" in bad.stdout
