@@ -27,6 +27,8 @@ Payload: TypeAlias = tuple[bytes | None, bytes | None, Headers]
 _MARKER_MS: Final = 2
 _QUICK: Final = 0.85
 _MIDDLING: Final = 0.97
+_GHOSTS: Final = 0.3
+_NO_CONNECTION: Final = -1
 
 
 class Marker(Enum):
@@ -386,8 +388,15 @@ class Pipe:
         self._send(request)
 
     def cut(self) -> bool:
-        """Lose the connection; gives whether anything was on its way."""
+        """Lose the connection; gives whether anything was on its way.
+
+        A request can arrive once more, long after it was sent again and answered (KAFKA-17754).
+        """
         hit = bool(self._unanswered)
+        if self._on_the_way and self._cluster.random.random() < _GHOSTS:
+            request = self._cluster.random.choice(self._on_the_way)
+            self._cluster.count_fault("ghost request")
+            self._clock.after(self._cluster.random.randint(10, 300), partial(self._haunt, request))
         self._lose()
         resend = max(self._arrives, self._clock.now + self._cluster.random.randint(5, 60)) + 1
         connection = self._connection
@@ -452,6 +461,11 @@ class Pipe:
             if connection == self._connection:
                 self._answers = max(self._answers, self._clock.now + self._cluster.delay())
                 self._clock.after(self._answers - self._clock.now, partial(self._answer, request, answer, connection))
+
+    def _haunt(self, request: Request) -> None:
+        """A request arrives once more, on a connection that is gone."""
+        self._received.append((request, _NO_CONNECTION))
+        self._serve()
 
     def _go_on(self) -> None:
         self._waiting = False

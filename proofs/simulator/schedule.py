@@ -348,7 +348,7 @@ class Schedule:
 
     def _execute(self) -> bool:
         """One execution; gives whether it was the last one."""
-        processes, threads = self.random.choice([(1, 1), (1, 1), (2, 1), (3, 1), (1, 2)])
+        processes, threads = self.random.choice([(1, 1), (1, 1), (2, 1), (3, 1), (1, 2), (2, 2)])
         self._stop = False
         self._kill_at = -1
         self._read_at = self.clock.now

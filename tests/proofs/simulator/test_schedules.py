@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 
 import pytest
 
 from proofs.simulator.__main__ import play
+from proofs.simulator.cluster import Cluster
 from proofs.simulator.schedule import Outcome
 
 
@@ -24,6 +26,7 @@ def test_each_record_has_one_answer_and_the_right_one_whatever_happens() -> None
         "cut",
         "freeze",
         "gave up",
+        "ghost request",
         "kill",
         "late request",
         "leader move",
@@ -38,6 +41,13 @@ def test_without_the_fence_answers_come_twice_and_none_is_lost() -> None:
 
     assert set(found) == {"doubled"}
     assert found["doubled"] > 5
+
+
+def test_brokers_that_write_a_batch_again_are_noticed(monkeypatch) -> None:
+    broken = partial(Cluster, forget_sequences=True)
+    monkeypatch.setattr("proofs.simulator.schedule.Cluster", broken)
+
+    assert set(kinds([play(seed) for seed in range(60)])) == {"doubled"}
 
 
 def test_a_schedule_is_replayed_by_its_seed() -> None:
