@@ -17,7 +17,7 @@ class Vitals:
         begins: Where a partition begins, by `topic/partition`, as far as it was asked.
         ends: The offset after the last record, by `topic/partition`, as last heard.
         beat: When a worker last asked for records, on the monotonic clock, s; None before the first time.
-        snapshots: How many snapshots the source was asked for.
+        snapshots: How many snapshots the source was asked for, by each worker.
         snapshot_at: When it was last asked, on the monotonic clock, s.
         started_at: When the process began, on the monotonic clock, s.
         stalled: Partitions that grow and are not read on.

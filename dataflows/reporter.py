@@ -8,12 +8,16 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
+import structlog
+
 from broker.ends import Ends
 from broker.vitals import Vitals
 from dataflows.watchdog import Watchdog
 
 INTERVAL: Final = 1.0
 """Between two reports, s."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Reporter:
@@ -48,10 +52,17 @@ class Reporter:
             self._thread.join(INTERVAL)
 
     def _run(self) -> None:
-        while True:
-            self.report(monotonic())
-            if self._stop.wait(INTERVAL):
-                return
+        complained = False
+        while not self._stop.is_set():
+            try:
+                self.report(monotonic())
+            except OSError as error:  # the disk may have room again, before the supervisor takes us for frozen
+                if not complained:
+                    _log.error("the status cannot be written", file=str(self._path), error=error.strerror)
+                complained = True
+            else:
+                complained = False
+            self._stop.wait(INTERVAL)
 
     def report(self, now: float) -> None:
         """One round; `now` is on the monotonic clock, s."""

@@ -84,6 +84,7 @@ def start(build: Build) -> Dataflow:
         settings = Settings()
         pack = load(settings.fraud_packs, settings.topics)
         consumer, producer = consumer_config(settings), producer_config(settings)
+        _start_reporter(vitals, settings)  # shutting out who wrote before may take a while
         outputs = [*pack.topics_out, settings.dead_letter_topic]
         partitions = preflight(settings, [*pack.topics_in, *pack.topics_of_lists, *outputs])
         watched = {topic: partitions[topic] for topic in (*pack.topics_in, *outputs)}
@@ -121,7 +122,6 @@ def start(build: Build) -> Dataflow:
         outboxes, commits = Outboxes(producer), None
     sink = KafkaSink(outboxes)
     sinks = Sinks(sink, sink, sink, KafkaSink(outboxes, settings.dead_letter_topic), commits)
-    _start_reporter(vitals, settings)
     flow = build(pack, source, sinks, KafkaLists(consumer, pack.topics_of_lists), answered, quarantine=quarantine)
     _calm_garbage_collector()
     return flow

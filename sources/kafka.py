@@ -378,7 +378,8 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
 
     @override
     def snapshot(self) -> LaneState:
-        self._reader.vitals.snapshot()
+        if self._pump:  # once a worker
+            self._reader.vitals.snapshot()
         # The records before the previous snapshot are delivered by now: the sinks flushed when it was taken.
         news = {address: offset for address, offset in self._snapshot.items() if self._committed.get(address) != offset}
         if news:

@@ -137,13 +137,27 @@ outcome = "review"
 
 def test_the_health_says_when_all_are_ready_and_how_far_behind_they_are(fraud, transfers, embedded, produce) -> None:
     (port,) = free_ports(1)
-    fraud.environment["KAFKA_SASL_PASSWORD"] = "canary"
+    (metrics,) = free_ports(1)
+    fraud.environment |= {
+        "KAFKA_SASL_PASSWORD": "canary",
+        "BYTEWAX_DATAFLOW_API_ENABLED": "1",
+        "BYTEWAX_DATAFLOW_API_PORT": str(metrics),
+    }
     produce(embedded, transfers("TRANSACTIONS_TOPIC"), [TRANSFER] * 7)
     with fraud.running("run", "--processes", 2, "--health-port", port, "--snapshot-interval", 1):
         wait_until(lambda: health(port)["ready"], 60)
         wait_until(lambda: health(port)["lag"] == {"total": 0, "topics": {transfers("TRANSACTIONS_TOPIC"): 0}})
         told = health(port)
+        pages = []
+        for process in told["processes"]:
+            with urlopen(f"http://127.0.0.1:{process['metrics_port']}/metrics", timeout=10) as page:
+                pages.append(page.read().decode())
 
+    assert [process["metrics_port"] for process in told["processes"]] == [metrics, metrics + 1]
+    lags = [line for page in pages for line in page.splitlines() if line.startswith("fraud_lag{")]
+    topic = transfers("TRANSACTIONS_TOPIC")
+    assert sorted(lags) == [f'fraud_lag{{partition="{partition}",topic="{topic}"}} 0.0' for partition in range(2)]
+    assert all("\nfraud_restarts 0.0\n" in page for page in pages)
     assert [process["alive"] for process in told["processes"]] == [True, True]
     assert told["snapshot_age_seconds"] < 30
     assert told["restarts"] == 0

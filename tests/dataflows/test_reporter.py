@@ -1,13 +1,20 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from structlog.testing import capture_logs
 
+from broker.config import consumer_config
 from broker.ends import Ends
 from broker.vitals import Vitals
 from dataflows.reporter import Reporter, read_status, write_status
+from detection.records import Record
+from detection.settings import Settings
+from sources.kafka import KafkaSource
 from tests.conftest import Broker, wait_until
 
 
@@ -35,6 +42,63 @@ def test_the_lag_is_found_without_a_position_in_the_snapshot(embedded, new_topic
     wait_until(lambda: lag() == {f"{topic}/0": 3, f"{topic}/1": 0})
     offsets[f"{topic}/0"] = 2
     assert lag() == {f"{topic}/0": 1, f"{topic}/1": 0}
+
+
+def test_a_partition_that_the_client_stopped_reading_raises_the_alarm_and_the_other_does_not(
+    embedded, new_topic, produce, admin
+) -> None:
+    topic = new_topic(embedded, 2)
+    vitals = Vitals()
+    consumers: list[Consumer] = []
+
+    def client(config: dict[str, Any]) -> Consumer:
+        consumers.append(Consumer(config))
+        return consumers[-1]
+
+    config = consumer_config(Settings(kafka_broker_url=embedded.address, application_id=topic))
+    source = KafkaSource(config, [topic], vitals=vitals, client=client)
+    lanes = [source.build_part("s", name, None) for name in source.list_parts()]
+    reporter = Reporter(vitals, Ends(admin, []), Ends(admin, [], beginnings=True), None)
+    read: list[Record] = []
+
+    def come_to(end: int, other: int) -> bool:
+        """Read on, until we and the ends are so far."""
+        for lane in lanes:
+            read.extend(lane.next_batch())
+        reporter.report(now)
+        return vitals.positions() == {f"{topic}/0": end, f"{topic}/1": other} and set(vitals.ends.values()) == {end}
+
+    now = vitals.started_at
+    for partition in range(2):
+        produce(embedded, topic, [b"{}"] * 3, partition=partition)
+    wait_until(lambda: come_to(3, 3))
+    (consumer,) = consumers
+    consumer.pause([TopicPartition(topic, 1)])
+    for partition in range(2):
+        produce(embedded, topic, [b"{}"] * 2, partition=partition)
+    wait_until(lambda: come_to(5, 3))
+    assert vitals.stalled == frozenset()
+    now += 25
+    wait_until(lambda: come_to(5, 3))
+    assert vitals.stalled == {f"{topic}/1"}
+    consumer.resume([TopicPartition(topic, 1)])
+    wait_until(lambda: come_to(5, 5))
+    assert vitals.stalled == frozenset()
+    for lane in lanes:
+        lane.close()
+
+
+def test_a_disk_that_is_full_is_told_once_and_reported_to_when_it_has_room_again(admin, tmp_path) -> None:
+    folder = tmp_path / "missing"
+    reporter = Reporter(Vitals(), Ends(admin, []), Ends(admin, [], beginnings=True), folder / "status.json")
+    with capture_logs() as logs:
+        reporter.start()
+        wait_until(lambda: bool(logs))
+        folder.mkdir()
+        wait_until((folder / "status.json").exists)
+        reporter.stop()
+
+    assert [entry["event"] for entry in logs] == ["the status cannot be written"]
 
 
 def test_a_status_says_who_it_is_and_how_it_is(admin, tmp_path) -> None:
