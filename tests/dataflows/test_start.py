@@ -61,6 +61,16 @@ class Scene:
     ) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "bytewax.run", "dataflows.fraud", *arguments]
         command += ["-r", str(self.store), "-s", "1", "-b", "0"] if store else []
+        return self.launch(command, ignoring=ignoring, **settings)
+
+    def supervise(self, processes: int, **settings: str) -> subprocess.Popen[str]:
+        """The same under `fraud run`."""
+        command = [sys.executable, "-m", "cli.main", "run", "--processes", str(processes), "--health-port", "0"]
+        return self.launch([*command, "--recovery-dir", str(self.store), "--snapshot-interval", "1"], **settings)
+
+    def launch(
+        self, command: list[str], *, ignoring: signal.Signals | None = None, **settings: str
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -203,6 +213,30 @@ def test_a_signal_ends_it_with_0_and_the_next_run_replays_nothing(
     assert first.wait(15) == 0, scene.log()
     assert time.monotonic() - began < 10
     second = scene.start()
+    messages = scene.read(15_000)
+    second.send_signal(number)
+    assert second.wait(15) == 0, scene.log()
+
+    assert {origin: times for origin, times in Counter(map(place, messages)).items() if times > 1} == {}
+    assert answers(messages) == expected(scene, feed.written)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_stops_both_processes_of_a_supervisor_and_nothing_is_replayed(
+    number: signal.Signals, scene: Scene, feed: Feed
+) -> None:
+    delivery = {"DELIVERY": "at_least_once"}  # so that what is judged again would be seen
+    feed.write(10_000)
+    first = scene.supervise(2, **delivery)
+    scene.read(1, extra_seconds=0)
+    feed.write(5_000, wait=False)
+    first.send_signal(number)
+    began = time.monotonic()
+    feed.flush()
+    assert first.wait(15) == 0, scene.log()
+    assert time.monotonic() - began < 10
+    second = scene.supervise(2, **delivery)
     messages = scene.read(15_000)
     second.send_signal(number)
     assert second.wait(15) == 0, scene.log()
