@@ -46,8 +46,10 @@ _SCHEMA: Final = 5
 """The version that Bytewax 0.21.1 writes into its files."""
 _BEGINNING: Final = 1
 """The first epoch of Bytewax."""
-_LAG: Final = 1
-"""A kill leaves at most so many epochs between the parts."""
+_LAG: Final = 2
+"""A kill leaves at most so many epochs between the parts, since an epoch waits until the one before is final."""
+_UNEVEN: Final = 16
+"""A stop may end the source so many epochs before the last step."""
 _STEPS_BETWEEN_LOOKS: Final = 20_000
 
 _OF_THE_DISK: Final = frozenset(
@@ -321,7 +323,7 @@ def check(contents: Contents, lanes: Collection[str] = KAFKA_LANES) -> None:
     if lost:
         _refuse(folder, f"it holds no offsets of {', '.join(lost)} before epoch {epoch}")
     newest = max((found for lane in lanes for found in epochs[lane]), default=epoch)
-    if not epoch - 1 <= newest <= epoch:
+    if not epoch - 1 - _UNEVEN <= newest <= epoch:
         _refuse(folder, f"it ends with epoch {epoch - 1}, but its newest offsets are those of {newest}")
 
 

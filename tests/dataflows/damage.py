@@ -207,6 +207,11 @@ def every(*statements: str) -> Damage:
     return damage
 
 
+def copied(folder: Path, chance: random.Random) -> str:
+    shutil.copy(part(folder), part(folder, 9))
+    return "a part copied to another name"
+
+
 def no_database(folder: Path, chance: random.Random) -> str:
     part(folder, 2).write_bytes(b"no database at all" * 1000)
     return "a part that is no database"
@@ -235,6 +240,7 @@ FORMS: Mapping[str, Damage] = {
     "all parts are made anew": made_anew,
     "one part is made anew": one_made_anew,
     "a part of another store": other_count,
+    "a part under another name": copied,
     "a part that is no database": no_database,
     "a part of no bytes": empty_file,
     "an older Bytewax": every("PRAGMA user_version = 4"),
