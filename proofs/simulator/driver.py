@@ -238,6 +238,7 @@ class Run:
         self.started = False
         self.done = False
         self._reading = 0  # parts that have not ended this epoch
+        self._broken = False  # a worker is gone: no epoch ends any more
         self._states: dict[str, dict[str, Any]] = {}
         self._homes: dict[tuple[int, str], int] = {}
         self._sinks: dict[tuple[int, int], FixedPartitionedSink[Any, Any]] = {}
@@ -307,6 +308,7 @@ class Run:
 
     def lose(self, workers: Sequence[int]) -> None:
         """Some workers end without a goodbye; the others do not know it yet."""
+        self._broken = self._broken or bool(workers)
         for index in workers:
             self.workers[index].alive = False
             for queue in self.workers[index].queues:
@@ -339,7 +341,7 @@ class Run:
         for number, queue in enumerate(worker.queues):
             if queue:
                 choices.append((self._work, self._plan.steps[number]))
-        if not self._reading:
+        if not self._reading and not self._broken:
             choices += [(self._close, step) for step in self._plan.keepers if self._can_close(worker, step)]
         elif self._due(worker) <= self._clock.now:
             choices.append((self._ask, None))
@@ -487,7 +489,7 @@ class Run:
                 part.close()
 
     def _next_epoch(self) -> bool:
-        if self.done or not all(worker.alive for worker in self.workers):
+        if self.done or self._broken:
             return False
         self.epoch += 1
         ending = all(part.ended for worker in self.workers for part in worker.parts)

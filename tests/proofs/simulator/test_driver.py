@@ -25,7 +25,7 @@ KEYS = 4
 Log = list[tuple[Any, ...]]
 
 
-class Crash(RuntimeError):
+class CrashError(RuntimeError):
     pass
 
 
@@ -42,7 +42,7 @@ class World:
             return
         if self.crash_at is not None and len(self.log) >= self.crash_at:
             self.crashed = True
-            raise Crash
+            raise CrashError
         self.log.append(what)
 
     def flow(self) -> Dataflow:
@@ -193,7 +193,7 @@ def execute(request: pytest.FixtureRequest, tmp_path: Path) -> Execute:
             while not run.done:
                 if not run.turn():
                     clock.advance(1)
-        except Crash:
+        except CrashError:
             return False
         return True
 
