@@ -31,6 +31,9 @@ FAR_FUTURE: Final = 3600 * MICROS
 
 YEAR: Final = 31_556_952 * MICROS
 
+LARGEST_EVENT: Final = 2**20
+"""Bytes of a record, uncompressed. With its verdict a larger one may be more than the topics for verdicts take."""
+
 DEEPEST: Final = 500
 """How many objects and arrays may lie inside each other. The parsers' own limits depend on the caller's stack."""
 
@@ -230,7 +233,7 @@ class EventCodec:
         own = any(field.member[0] in self._added for field in self._declared)  # no other member is needed for a clash
         body = [
             "raw = r.value",
-            "if raw is None: return exact(r)",
+            f"if raw is None or len(raw) > {LARGEST_EVENT}: return exact(r)",
             "try: e = parse(raw)",
             "except (DecodeError, UnicodeDecodeError, RecursionError): return exact(r)",
             f"n = {self._tree.quotes}",
@@ -359,6 +362,9 @@ class EventCodec:
     def _members(self, raw: bytes | None) -> dict[str, Any]:
         if raw is None:
             msg = "tombstone: expected a JSON object, got no value"
+            raise UndecodableError(msg)
+        if len(raw) > LARGEST_EVENT:
+            msg = f"expected at most {LARGEST_EVENT:,} bytes, got {len(raw):,}"
             raise UndecodableError(msg)
         try:
             # Stricter than the standard library: refuses lone surrogates, NaN and Infinity.

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detection.codec import DEEPEST, Event, EventCodec, _too_deep, money
+from detection.codec import DEEPEST, LARGEST_EVENT, Event, EventCodec, _too_deep, money
 from detection.errors import UndecodableError
 from detection.kinds import LARGEST
 from detection.loading import parse
@@ -344,13 +344,13 @@ def test_any_bytes_become_an_event_or_an_error(value: bytes) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        b'{%b,"z":"%b"}' % (OK, b"z" * 10_000_000),
-        b'{%b,"memo":"%b"}' % (OK, b"z" * 10_000_000),
+        b'{%b,"z":"%b"}' % (OK, b"z" * 1_000_000),
+        b'{%b,"memo":"%b"}' % (OK, b"z" * 1_000_000),
         b'{%b,"z":%b}' % (OK, b"1" * 10_000),
         b'{%b,"reason":%b}' % (OK, b"1" * 10_000),
         b'{%b,"reason":{"user":1},"\\u0001\\u007f\\u0000":1e99999999999999999999}' % OK,
-        b'{%b,"z":[%b1]}' % (OK, b"1," * 1_000_000),
-        b'{%b,"z":"%b"}' % (OK, b'\\"[' * 1_000_000),
+        b'{%b,"z":[%b1]}' % (OK, b"1," * 500_000),
+        b'{%b,"z":"%b"}' % (OK, b'\\"[' * 300_000),
         b'{%b,"z":%b%b}' % (OK, b"[" * (DEEPEST - 1), b"]" * (DEEPEST - 1)),
         b'{%b,"reason":%b%b}' % (OK, b"[" * (DEEPEST - 1), b"]" * (DEEPEST - 1)),
         b'{%b,"#lane":1}' % OK,
@@ -373,9 +373,9 @@ def test_what_the_pack_does_not_name_may_be_anything(value: bytes) -> None:
         (b'{%b,"x":%b}' % (OK, b"1" * 10_000), "x: expected a number, got 1111"),
         (b'{%b,"at":%b}' % (OK, b"1" * 10_000), "at: expected an ISO 8601 time or epoch milliseconds, got 1111"),
         (b'{"user":%b,"amount":1}' % (b"1" * 10_000), "user: expected a string, got 1111"),
-        (b'{%b,"n":"%b"}' % (OK, b"z" * 10_000_000), 'n: expected an integer of at most 64 bits, got "zzz'),
-        (b'{"user":"a","amount":"%b"}' % (b"9" * 10_000_000), "amount: expected an amount of at most 64 bits"),
-        (b"z" * 10_000_000, "not JSON: invalid character (byte 0)"),
+        (b'{%b,"n":"%b"}' % (OK, b"z" * 1_000_000), 'n: expected an integer of at most 64 bits, got "zzz'),
+        (b'{"user":"a","amount":"%b"}' % (b"9" * 1_000_000), "amount: expected an amount of at most 64 bits"),
+        (b"z" * 1_000_000, "not JSON: invalid character (byte 0)"),
     ],
     ids=lambda value: f"{value[:30]!r}",
 )
@@ -687,3 +687,14 @@ def test_brackets_inside_texts_make_nothing_deeper(shape: bytes) -> None:
         raw = shape % (b"[" * depth, b"]" * depth)
 
         assert _too_deep(raw) is deep
+
+
+@pytest.mark.parametrize("codec", [PAY, BARE])
+def test_a_record_may_have_a_megabyte_and_not_a_byte_more(codec: EventCodec) -> None:
+    head = b'{"user":"a","amount":1,"z":"'
+    largest = head + b"z" * (LARGEST_EVENT - len(head) - 2) + b'"}'
+    topic = codec.event.topic
+
+    assert codec.decode(Record(topic, 0, 0, NOW, None, largest)).raw == largest
+    with pytest.raises(UndecodableError, match=r"^expected at most 1,048,576 bytes, got 1,048,577$"):
+        codec.decode(Record(topic, 0, 0, NOW, None, largest + b" "))

@@ -59,7 +59,11 @@ def test_every_kafka_variable_in_the_documents_is_one_the_client_knows(document:
 
     for name in sorted(found - ours):
         setting = name.removeprefix("KAFKA_").lower().replace("_", ".")
-        value = {"message.max.bytes": "2097152", "security.protocol": "ssl"}.get(setting, "x")
+        value = {
+            "message.max.bytes": "2097152",
+            "receive.message.max.bytes": "100000000",
+            "security.protocol": "ssl",
+        }.get(setting, "x")
         assert passed_through(Settings.model_construct(kafka={setting: value})), name
 
 
