@@ -26,18 +26,19 @@ def unambiguous(parts: tuple[Any, ...]) -> str:
 def insert(history: History, time: int, number: int, items: tuple[tuple[Column, Any], ...]) -> int:
     """Put an out-of-order event where its time belongs; gives the index behind it.
 
-    The lists are replaced, not changed: the evidence of earlier events is a slice of the old ones.
+    The list of origins is replaced, not changed: the evidence of earlier events is a slice of the old one.
     """
     index = bisect_right(history[0], time)
-    for place, item in enumerate((time, number)):
-        column = history[place]
-        history[place] = [*column[:index], item, *column[index:]]
+    history[0].insert(index, time)
+    origins = history[1].copy()
+    origins.insert(index, number)
+    history[1] = origins
     for place, (kind, item) in enumerate(items, 2):
         column = history[place]
         if kind.running:
-            history[place] = [*column[: index + 1], *(total + item for total in column[index:])]
+            column[index + 1 :] = [total + item for total in column[index:]]
         else:
-            history[place] = [*column[:index], item, *column[index:]]
+            column.insert(index, item)
     return index + 1
 
 
@@ -77,7 +78,7 @@ def cut(history: History, limit: int) -> int:
 
 
 def _drop(history: History, count: int) -> None:
-    """Drop the oldest entries. The lists are replaced, see `insert`."""
+    """Drop the oldest entries. The lists are replaced, as in `insert`."""
     left = len(history[0]) - count
     for place, column in enumerate(history):
         column = column[count:]  # noqa: PLW2901
