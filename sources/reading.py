@@ -69,8 +69,8 @@ def complain(message: Message) -> None:
     if error.code() == KafkaError._BAD_COMPRESSION:  # noqa: SLF001
         msg = (
             f"{place}: {error.str()}: the batch is damaged, or inflates too far. If it is to be read, set "
-            "KAFKA_RECEIVE_MESSAGE_MAX_BYTES to more than three times its size (by default 100000000); if not, leave it "
-            "out with `fraud skip`. Against more of them, set compression.type=uncompressed on the topic"
+            "KAFKA_RECEIVE_MESSAGE_MAX_BYTES to more than three times its size (by default 100000000); if not, leave "
+            "it out with `fraud skip`. Against more of them, set compression.type=uncompressed on the topic"
         )
         raise SourceError(msg)
     if error.fatal() or not (error.retriable() or error.code() in _PASSING):
