@@ -96,21 +96,21 @@ class _Auditor:
             raise StartError(msg)
         ranges = {}
         for place in self._inputs:
-            first, end = _bounds(self._records, place)
+            first, end = bounds(self._records, place)
             ranges[place] = (min(max(first, since.get(_address(place), first)), end), end)
-        self._ledger = Ledger({_address(place): bounds for place, bounds in ranges.items()})
+        self._ledger = Ledger({_address(place): span for place, span in ranges.items()})
         reading = _Reading(self._records, {place: first for place, (first, _) in ranges.items()})
         # These ends are those of a `read_committed` reader, so nothing can hide what is before them.
         reading.read({place: end for place, (_, end) in ranges.items()}, self._take_record, _PATIENCE)
-        bounds = {place: _bounds(self._ends, place) for place in self._outputs}
-        reading = _Reading(self._answers, {place: first for place, (first, _) in bounds.items()})
-        cut = [_address(place) for place, (first, _) in bounds.items() if first > 0]
+        outputs = {place: bounds(self._ends, place) for place in self._outputs}
+        reading = _Reading(self._answers, {place: first for place, (first, _) in outputs.items()})
+        cut = [_address(place) for place, (first, _) in outputs.items() if first > 0]
         deadline = monotonic() + settle
         while True:
             committed = self._committed()
-            ends = {place: _bounds(self._ends, place)[1] for place in self._outputs}
+            ends = {place: bounds(self._ends, place)[1] for place in self._outputs}
             held_back = reading.read(ends, self._take_answer, max(deadline - monotonic(), 1.0))
-            self._ledger.settle({_address(place): _bounds(self._ends, place)[1] for place in self._inputs})
+            self._ledger.settle({_address(place): bounds(self._ends, place)[1] for place in self._inputs})
             report = self._ledger.report(committed, [_address(place) for place in held_back], cut)
             if not report.pending or monotonic() >= deadline:
                 return report
@@ -194,13 +194,37 @@ class _Reading:
                 raise BrokerError(msg)
 
 
-def _bounds(consumer: ConsumerClient, place: Place) -> tuple[int, int]:
-    found = consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ANSWER_SECONDS)
-    if found is None:
-        msg = f"{_address(place)}: expected its first and last offset within {_ANSWER_SECONDS:.0f} s, got none"
-        raise BrokerError(msg)
-    first, end = found
-    return first, end
+def bounds(consumer: ConsumerClient, place: Place) -> tuple[int, int]:
+    """The first offset of a partition and the one after its last; asked again while it is looking for a leader.
+
+    Raises:
+        BrokerError: It does not tell in time.
+        KafkaException: It cannot be told.
+    """
+    deadline = monotonic() + _ANSWER_SECONDS
+    while True:
+        try:
+            found = consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ANSWER_SECONDS)
+        except KafkaException as exception:
+            if error_in(exception).code() not in _MOVING or monotonic() > deadline:
+                raise
+            sleep(0.1)
+        else:
+            if found is None:
+                msg = f"{_address(place)}: expected its first and last offset within {_ANSWER_SECONDS:.0f} s, got none"
+                raise BrokerError(msg)
+            first, end = found
+            return first, end
+
+
+_MOVING: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
 
 
 def _address(place: Place) -> str:
