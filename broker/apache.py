@@ -105,6 +105,11 @@ class ApacheKafka:
         """SIGCONT a paused node."""
         self._processes[node].send_signal(signal.SIGCONT)
 
+    def revive(self, node: int = 0) -> None:
+        """Start a killed node again, on the same data and ports, and wait until all answer."""
+        self._start_node(node)
+        self._wait_until_up()
+
     def restart(self) -> None:
         """Stop the nodes that run and start all of them again, on the same data and ports."""
         self._stop()
@@ -193,17 +198,20 @@ class ApacheKafka:
 
     def _start(self) -> None:
         for node in range(len(self._ports)):
-            with self._log(node).open("ab") as log:
-                self._processes[node] = subprocess.Popen(  # noqa: S603  our own command
-                    [*self._java, "kafka.Kafka", str(self._folder / f"{node}.properties")],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    # Ctrl-C is for us: we stop the broker after those who write to it.
-                    start_new_session=True,
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, prepared before the fork
-                )
+            self._start_node(node)
         self._wait_until_up()
+
+    def _start_node(self, node: int) -> None:
+        with self._log(node).open("ab") as log:
+            self._processes[node] = subprocess.Popen(  # noqa: S603  our own command
+                [*self._java, "kafka.Kafka", str(self._folder / f"{node}.properties")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for us: we stop the broker after those who write to it.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  one system call, prepared before the fork
+            )
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + _UP_SECONDS
