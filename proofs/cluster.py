@@ -200,14 +200,14 @@ class Supervised:
 class Keeper:
     """Starts a cluster again, all of it, whenever a process has ended: `fraud run` without its patience."""
 
-    def __init__(self, cluster: Cluster, processes: int) -> None:
-        """Start the cluster."""
+    def __init__(self, cluster: Cluster, processes: int, *, start: bool = True) -> None:
+        """Start the cluster, unless it is."""
         self.restarts = 0
         self._cluster = cluster
         self._processes = processes
         self._end = Event()
-        self._hold = Event()
-        cluster.start(processes)
+        if start:
+            cluster.start(processes)
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 

@@ -8,7 +8,7 @@ from threading import Event, Thread
 from time import monotonic, sleep, time_ns
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from broker.cluster import ends_now, places
 from broker.config import consumer_config, producer_config
@@ -19,14 +19,13 @@ from detection.loading import load
 from detection.program import Engine
 from detection.records import DeadLetter, Record
 from detection.settings import Settings
-from proofs.traffic import Traffic
+from proofs.traffic import Source, Traffic
 from sinks.kafka import LARGEST_DEAD_LETTER
-from sources.audit import audit
+from sources.audit import audit, bounds
 from sources.reading import headers_of
 
 ROOT: Final = Path(__file__).parent.parent
 PARTITIONS: Final = 4
-_LEADER_SECONDS: Final = 30.0
 STEP: Final = 100
 """Event time from one record to the next, us: whatever the rate, a seed decides which rules fire."""
 
@@ -122,8 +121,7 @@ class Deployment:
     def expected(self, first: Mapping[str, int] | None = None) -> Report:
         """What had to become of its clicks: the naive oracle, one thread, each partition in its order."""
         partitions = [(self.clicks, number) for number in range(preflight(self.settings, [self.clicks])[self.clicks])]
-        bounds = dict.fromkeys((f"{topic}/{number}" for topic, number in partitions), (0, 0))
-        ledger = Ledger(bounds)
+        ledger = Ledger({})
         for topic, number in partitions:
             # The rules are keyed like the topic, so no key and no watermark is in two partitions.
             engine, address = Engine(self.pack), f"{topic}/{number}"
@@ -146,7 +144,7 @@ class Deployment:
         """The committed records of a partition from its beginning to its end."""
         consumer = Consumer({**consumer_config(self.settings), "auto.offset.reset": "earliest"})
         try:
-            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+            _, end = bounds(consumer, (topic, number))
             consumer.assign([TopicPartition(topic, number, 0)])
             place = 0
             while place < end:  # our own inputs have no gaps
@@ -187,6 +185,20 @@ class Meter:
         """The ends of all outputs together: it grows when something is committed, or taken back."""
         return sum(self._end(place) for place in self._outputs)
 
+    def grows(self, seconds: float, beyond: int | None = None) -> bool:
+        """Wait until more is written than now, or than `beyond`; False if that takes longer than so long."""
+        deadline = monotonic() + seconds
+        while monotonic() < deadline:
+            try:
+                written = self.written()
+            except KafkaException:  # the broker is away
+                continue
+            beyond = written if beyond is None else beyond
+            if written > beyond:
+                return True
+            sleep(0.05)
+        return False
+
     def behind(self) -> int:
         """How many input offsets the group has not yet committed."""
         parts = [TopicPartition(topic, number) for topic, number in self._inputs]
@@ -204,16 +216,7 @@ class Meter:
         self._consumer.close()
 
     def _end(self, place: tuple[str, int]) -> int:
-        deadline = monotonic() + _LEADER_SECONDS
-        while True:
-            try:
-                _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=10)
-            except KafkaException as exception:  # a young partition, or a broker that just came back
-                if monotonic() > deadline or exception.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
-                    raise
-                sleep(0.1)
-            else:
-                return end
+        return bounds(self._consumer, place)[1]
 
 
 class Feed:
@@ -223,16 +226,27 @@ class Feed:
         sent: How many records were queued so far.
     """
 
-    def __init__(self, deployment: Deployment, seed: int, rate: float, *, traffic: Traffic | None = None) -> None:
-        """Begin to send at `rate` records a second."""
+    def __init__(
+        self, deployment: Deployment, seed: int, rate: float, *, traffic: Source | None = None, step: int = STEP
+    ) -> None:
+        """Begin to send.
+
+        Args:
+            deployment: To whose topics.
+            seed: Of the traffic, if none is given.
+            rate: Records a second.
+            traffic: What to send.
+            step: Event time from one record to the next, us.
+        """
         self.sent = 0
         self._rate = rate
+        self._step = step
         self._traffic = traffic or Traffic(seed)
         self._topics = {"clicks": deployment.clicks, "payments": deployment.payments}
         # Its own messages may wait for a broker that is down, for ever.
         self._producer = Producer({**producer_config(deployment.settings), "client.id": "feed"})
         self._at = time_ns() // 1_000
-        self._least = 0
+        self._least = self._burst = 0
         self._end = Event()
         self._failure: BaseException | None = None
         self._thread = Thread(target=self._run, daemon=True)
@@ -249,24 +263,28 @@ class Feed:
             pass
         return self.sent
 
-    def pace(self, rate: float) -> None:
-        """Go on at another rate."""
-        self._rate = rate
+    def burst(self, records: int) -> None:
+        """Send so many as fast as it goes, and wait until they are queued."""
+        self._burst = self.sent + records
+        while self.sent < self._burst and self._thread.is_alive():
+            sleep(0.005)
 
     def _run(self) -> None:
         try:
             due = monotonic()
             while not self._end.is_set() or self.sent < self._least:
                 self._send(200)
-                due += 200 / self._rate
-                if not self._end.is_set():
+                if self.sent < self._burst:
+                    due = monotonic()
+                elif not self._end.is_set():
+                    due += 200 / self._rate
                     self._end.wait(max(0.0, due - monotonic()))
         except BaseException as error:  # noqa: BLE001  (raised again by `finish`)
             self._failure = error
 
     def _send(self, number: int) -> None:
         for _ in range(number):
-            self._at += STEP
+            self._at += self._step
             for kind, key, value in self._traffic.next(self._at):
                 while True:
                     try:

@@ -1,7 +1,7 @@
 """The records of the proofs: clicks and payments of a seed, some of them rubbish, late, doubled or out of order."""
 
 from random import Random
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from simulation import DEFAULT_FRAUD_SHARE, TRAFFIC
 from simulation.traffic import SECOND
@@ -13,6 +13,28 @@ Sent: TypeAlias = tuple[Kind, bytes | None, bytes]
 _PAYMENTS: Final = 0.25
 _RUBBISH: Final = 0.002
 _RUBBISH_VALUES: Final = (b"", b"{", b"\xff\xfe", b"[]", b'{"session_id": 7}', b'{"session_id":"a","session_id":"b"}')
+
+
+class Source(Protocol):
+    """Where a feed has its records from."""
+
+    def next(self, at: int) -> list[Sent]:
+        """The next record, seldom two, made at `at` (us since the epoch)."""
+
+
+class Keys:
+    """Clicks of so many sessions, one after the other, over and over."""
+
+    def __init__(self, number: int) -> None:
+        """Begin with the first session."""
+        self._number = number
+        self._next = 0
+
+    def next(self, at: int) -> list[Sent]:
+        """The next click, made at `at` (us since the epoch)."""
+        session = b"%016x" % (self._next % self._number)
+        self._next += 1
+        return [("clicks", session, b'{"session_id":"%b","url":"/offer","timestamp":%d}' % (session, at // 1_000))]
 
 
 class Traffic:
