@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from inspect import Parameter
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def _check(words: list[str], root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         case ["python", "-m", "bytewax.run", *arguments]:
             monkeypatch.setattr(sys, "argv", ["bytewax.run", *arguments])
             assert _parse_args().import_str == "dataflows.fraud"
+        case ["python", "-m", module] if module.startswith("proofs."):
+            assert find_spec(module) is not None
         case ["python", "-m", module, *_]:
             assert module == "bytewax.recovery"
         case ["docker", "compose", *arguments]:
