@@ -124,7 +124,7 @@ def state_of(folder: Path) -> State:
         folder=str(folder),
         deployment=Deployment(folder).told(),
         parts=len(contents.parts),
-        bytes=sum(path.stat().st_size for path in folder.glob("part-*")),
+        bytes=sum(_size(path) for path in folder.glob("part-*")),
         starts=len({execution for part in contents.parts for execution, _, _ in part.executions}),
         epoch=None if contents.empty or contents.epoch is None else contents.epoch - 1,
         taken=None if taken is None or contents.empty else datetime.fromisoformat(f"{taken}+00:00"),
@@ -156,6 +156,13 @@ SELECT step_id, state_key, created_at, ser_change FROM snaps JOIN (
     FROM snaps GROUP BY step_id, state_key
 ) USING (step_id, state_key, snap_epoch)
 """
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a log that was folded into its file just now
+        return 0
 
 
 def _by_partition(item: tuple[str, int]) -> tuple[str, int]:
