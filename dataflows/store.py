@@ -374,7 +374,7 @@ def _expect_whole(path: Path, step: str, key: str, change: bytes | None) -> None
         return
     try:
         state = unpickled(change)
-        if step == GROUP_STEP:
+        if step in {GROUP_STEP, SOURCE_STEP}:
             unseal(state)
     except (DamagedError, StateError) as error:
         _refuse_damaged(path, f"the state of {step}, {key}: {error}")
