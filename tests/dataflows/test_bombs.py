@@ -132,7 +132,9 @@ def test_a_batch_that_inflates_further_than_the_client_allows_stops_the_dataflow
     )  # fmt: skip
 
     assert done.returncode
-    (line,) = [line for line in done.stderr.splitlines() if "[error" in line]
+    lines = [line for line in done.stderr.splitlines() if '"level": "error"' in line]
+    assert len(lines) == 1, done.stderr
+    (line,) = lines
     assert f"{topics['input']}/0: Decompression" in line
     assert "KAFKA_RECEIVE_MESSAGE_MAX_BYTES" in line
     with running(kafka, topics, tmp_path, KAFKA_RECEIVE_MESSAGE_MAX_BYTES=str(3 * 120 * MEGABYTE)):
