@@ -218,6 +218,7 @@ class Schedule:
         self._first: dict[str, int] | None = None
         self._most_workers = 0
         self._machines: list[Machine] = []
+        self._answered: list[Answered] = []
         self._run: Run | None = None
         self._kill_at = -1
         self._turns = 0
@@ -353,6 +354,7 @@ class Schedule:
         self._kill_at = -1
         self._read_at = self.clock.now
         self._machines = [Machine(self.cluster) for _ in range(processes)]
+        self._answered = []
         run = Run(
             self.scenario.plans[self.delivery],
             self.store,
@@ -382,6 +384,7 @@ class Schedule:
             if not self._stop and self._is_over():
                 self._tell("all is read: stop")
                 self._stop = True
+        self._expect_nothing_to_replay()
         return self.clock.now > self._length and self._is_stored()
 
     def _is_over(self) -> bool:
@@ -397,11 +400,26 @@ class Schedule:
             self._read_at = self.clock.now
         return self.clock.now > self._read_at + _DIGEST_MS
 
-    def _is_stored(self) -> bool:
-        """Whether the recovery store is behind the last record."""
+    def _expect_nothing_to_replay(self) -> None:
+        """After a graceful stop the recovery store is behind every answer, unless older ones were still to come."""
+        if any(self._answered):
+            return
+        offsets = self._stored()
+        for origin in self._answers():
+            address, _, offset = origin.rpartition("/")
+            if int(offset) >= offsets.get(address, 0):
+                self._violate(f"replayed: {origin} is answered, and read again after a graceful stop")
+
+    def _stored(self) -> dict[str, int]:
+        """The next offsets in the recovery store, by `topic/partition`."""
         offsets: dict[str, int] = {}
         for state in self.store.resume(1).get(_SOURCE, {}).values():
             offsets |= msgspec.msgpack.decode(unseal(state))["source"]["offsets"]
+        return offsets
+
+    def _is_stored(self) -> bool:
+        """Whether the recovery store is behind the last record."""
+        offsets = self._stored()
         return all(record.offset < offsets.get(f"{record.topic}/{record.partition}", 0) for record in self._records())
 
     def _idle(self, run: Run) -> None:
@@ -431,6 +449,7 @@ class Schedule:
             fence(self._config, APPLICATION, self._most_workers, machine.producer)
         tails = Tails(consumer, machine.ends(outputs), self._first, client=machine.consumer)
         answered = Answered()
+        self._answered.append(answered)
         topics = [*self.scenario.pack.topics_in, *outputs]
         source = KafkaSource(
             consumer,
@@ -546,7 +565,7 @@ class Schedule:
                 try:
                     origin = told.decode() if told else json.loads(value or b"")["verdict"]["origin"]
                 except (ValueError, KeyError):
-                    origin = f"{place[0]}/{place[1]}/{offset} is no answer"
+                    origin = f"no answer at {place[0]}/{place[1]}/{offset}"
                 found.setdefault(origin, []).append((topic, value))
         return found
 

@@ -10,6 +10,7 @@ import pytest
 from proofs.simulator.__main__ import play
 from proofs.simulator.cluster import Cluster
 from proofs.simulator.schedule import Outcome
+from sources.kafka import Lane, LaneState
 
 
 def kinds(outcomes: list[Outcome]) -> Counter[str]:
@@ -48,6 +49,18 @@ def test_brokers_that_write_a_batch_again_are_noticed(monkeypatch) -> None:
     monkeypatch.setattr("proofs.simulator.schedule.Cluster", broken)
 
     assert set(kinds([play(seed) for seed in range(60)])) == {"doubled"}
+
+
+def test_a_graceful_stop_that_forgets_the_newest_offsets_is_noticed(monkeypatch) -> None:
+    take = Lane.snapshot
+
+    def snapshot(lane: Lane) -> LaneState:
+        state = take(lane)
+        return {**state, "offsets": {address: max(0, offset - 1) for address, offset in state["offsets"].items()}}
+
+    monkeypatch.setattr(Lane, "snapshot", snapshot)
+
+    assert "replayed" in kinds([play(seed) for seed in range(10)])
 
 
 def test_a_schedule_is_replayed_by_its_seed() -> None:
