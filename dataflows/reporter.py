@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -58,8 +59,9 @@ class Reporter:
                 self.report(monotonic())
             except OSError as error:  # the disk may have room again, before the supervisor takes us for frozen
                 if not complained:
-                    _log.error("the status cannot be written", file=str(self._path), error=error.strerror)
-                complained = True
+                    complained = True
+                    with suppress(OSError):  # a log that nobody reads any more: its supervisor was killed
+                        _log.error("the status cannot be written", file=str(self._path), error=error.strerror)
             else:
                 complained = False
             self._stop.wait(INTERVAL)

@@ -41,8 +41,11 @@ def on_signals() -> Callable[[], bool]:
 
 
 def _give_up() -> None:
-    sys.stderr.write(
-        f"fraud: could not stop within {PATIENCE:.0f} s (is the broker there, were all processes told?): giving up\n"
-    )
-    sys.stderr.flush()
-    os._exit(GAVE_UP)
+    try:
+        sys.stderr.write(
+            f"fraud: could not stop within {PATIENCE:.0f} s "
+            "(is the broker there, were all processes told?): giving up\n"
+        )
+        sys.stderr.flush()
+    finally:  # also when nobody listens any more: a supervisor that was killed
+        os._exit(GAVE_UP)

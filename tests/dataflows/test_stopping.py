@@ -50,6 +50,14 @@ def test_a_process_that_cannot_stop_gives_up_and_says_so() -> None:
         assert process.stderr.read().startswith("fraud: could not stop within 0 s (")
 
 
+def test_a_process_gives_up_also_when_nobody_hears_it_any_more() -> None:
+    with start(0.1, 60) as process:
+        process.stderr.close()  # as after the kill of a supervisor
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(10) == GAVE_UP
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(number) -> None:
     with start(60, 60) as process:
