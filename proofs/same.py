@@ -106,10 +106,9 @@ _KINDS: Final[dict[str, Callable[[Scene], tuple[int, int]]]] = {
 }
 
 
-def run(address: str, folder: Path, number: int, *, kind: str, size: str, seed: int) -> Result:
+def run(address: str, folder: Path, number: int, *, kind: str, records: int, downtime: float, seed: int) -> Result:
     """Do one round, and compare."""
     began = monotonic()
-    records, downtime, _ = _SIZES[size]
     rng = Random(f"{seed}-{number}")
     disturbed = Deployment(folder / "disturbed", address, f"same-{seed}-{number}")
     disturbed.create()
@@ -173,13 +172,23 @@ def main() -> int:
     given = parser(__doc__ or "").parse_args()
     logs_to_stderr()
     journal = Journal("same", {"size": given.size, "seed": given.seed}, given.state)
-    kinds = list(_KINDS) * _SIZES[given.size][2]
+    records, downtime, times = _SIZES[given.size]
+    kinds = list(_KINDS) * times
     todo = [(number, kind) for number, kind in enumerate(kinds) if not journal.has(number)]
     if todo:
         with folder_of(given.keep) as folder, ApacheKafka() as kafka:
             for number, kind in todo:
                 place = folder / f"round-{number}"
-                journal.add(run(kafka.address, place, number, kind=kind, size=given.size, seed=given.seed))
+                done = run(
+                    kafka.address,
+                    place,
+                    number,
+                    kind=kind,
+                    records=records,
+                    downtime=downtime,
+                    seed=given.seed,
+                )
+                journal.add(done)
     return journal.close()
 
 
