@@ -351,12 +351,12 @@ def _refused(scene: Scene, refuse: Callable[[], None], mend: Callable[[], None])
         scene.problems.append(f"expected it to stop within {_STOPS_SECONDS:g} s")
     scene.notes["stopped after s"] = round(monotonic() - began, 1)
     codes = scene.cluster.codes()
-    errors = [line for line in scene.cluster.errors() if "facility=" not in line]  # the Kafka client has its own say
+    errors = scene.cluster.errors()
     if not all(codes):
         scene.problems.append(f"expected an exit code that is not 0, got {codes}")
     if len(errors) != 1:
         scene.problems.append(f"expected one line of error, got {len(errors)}: {errors}")
-    scene.notes["said"] = errors[0].split("] ", 1)[-1].strip() if errors else ""
+    scene.notes["said"] = "; ".join(errors)
     mend()
     if lost := scene.deployment.count(since=scene.since).lost:
         scene.problems.append(f"{lost:,} records were acknowledged and not answered")

@@ -1,7 +1,6 @@
 """The processes of a dataflow as an operator starts them, to be killed, frozen, stopped, and started again."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from threading import Event, Thread
 from time import monotonic, sleep
 from typing import Final
 
+import msgspec
+
 from dataflows.launcher import dataflow_command, die_with_parent, free_ports, prepare_store
 from proofs.deployment import Deployment
 
@@ -19,7 +20,6 @@ STORE_PARTS: Final = 12
 
 _ENDS_SECONDS: Final = 6.0
 _STOP_SECONDS: Final = 15.0
-_ERROR: Final = re.compile(r"^(?:fraud: .*|.*\[error *\].*)$", re.MULTILINE)
 
 
 class Cluster:
@@ -135,13 +135,33 @@ class Cluster:
         return [process.wait() for process in self._processes]
 
     def errors(self) -> list[str]:
-        """The lines of error since the latest start, each once."""
+        """What the dataflow told as errors since the latest start, each once; not what the Kafka client told."""
         with self.log.open("rb") as log:
             log.seek(self._log_begin)
-            return list(dict.fromkeys(_ERROR.findall(log.read().decode("utf-8", "replace"))))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+        return list(dict.fromkeys(filter(None, map(_error_in, lines))))
 
     def _command(self, rank: int, addresses: Sequence[str]) -> list[str]:
         return dataflow_command(rank, addresses, recovery=self.store, snapshot_seconds=self._snapshot_seconds)
+
+
+class _Line(msgspec.Struct):
+    """A line of the log."""
+
+    event: str
+    level: str
+    facility: str = ""
+
+
+def _error_in(line: str) -> str | None:
+    """The error that a line tells, if it does."""
+    if line.startswith("fraud: "):
+        return line.removeprefix("fraud: ")
+    try:
+        told = msgspec.json.decode(line, type=_Line)
+    except msgspec.DecodeError:  # what Bytewax or Python say
+        return None
+    return told.event if told.level == "error" and not told.facility else None
 
 
 class Supervised:
