@@ -22,7 +22,7 @@ from sources.reading import headers_of
 SETTLE: Final = 30.0
 """How long what is on its way may take to be answered, s: two snapshots of 10 s, and what a restart takes."""
 
-_BATCH: Final = 10_000
+_BATCH: Final = 5_000
 _PATIENCE: Final = 30.0
 _ANSWER_SECONDS: Final = 10.0
 
@@ -76,7 +76,11 @@ class _Auditor:
             **consumer_config(settings),
             "auto.offset.reset": "earliest",  # what is deleted while we read is no error here
             "enable.partition.eof": True,
-            "queued.max.messages.kbytes": 32_768,
+            # Little at once: what is fetched grows tenfold when its batches are unpacked.
+            "fetch.message.max.bytes": 262_144,
+            "fetch.max.bytes": 4_194_304,
+            "queued.min.messages": 20_000,
+            "queued.max.messages.kbytes": 16_384,
         }
         self._records = Consumer(config)
         self._answers = Consumer(config)
@@ -102,6 +106,7 @@ class _Auditor:
         reading = _Reading(self._records, {place: first for place, (first, _) in ranges.items()})
         # These ends are those of a `read_committed` reader, so nothing can hide what is before them.
         reading.read({place: end for place, (_, end) in ranges.items()}, self._take_record, _PATIENCE)
+        self._records.unassign()
         outputs = {place: bounds(self._ends, place) for place in self._outputs}
         reading = _Reading(self._answers, {place: first for place, (first, _) in outputs.items()})
         cut = [_address(place) for place, (first, _) in outputs.items() if first > 0]
