@@ -25,6 +25,7 @@ Payload: TypeAlias = tuple[bytes | None, bytes | None, Headers]
 """Key, value and headers."""
 
 _MARKER_MS: Final = 2
+_LONGEST_MS: Final = 60_000  # transaction.timeout.ms
 _QUICK: Final = 0.85
 _MIDDLING: Final = 0.97
 _GHOSTS: Final = 0.3
@@ -100,12 +101,21 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Transactional:
-    """What the coordinator knows of a transactional id."""
+    """What the coordinator knows of a transactional id.
+
+    Attributes:
+        producer: The id of its producer.
+        epoch: The newest epoch.
+        state: Where its transaction stands.
+        places: The partitions in the transaction.
+        count: Tells its transactions apart.
+    """
 
     producer: int
     epoch: int = -1
     state: State = State.NONE
     places: set[Place] = field(default_factory=set)
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +236,7 @@ class Cluster:
         if not ongoing:
             return False
         self._count("transaction expired")
-        known = self.random.choice(ongoing)
-        known.epoch += 1
-        self._end(known, Marker.ABORT)
+        self._take_back(self.random.choice(ongoing))
         return True
 
     def add_partitions(self, topic: str, count: int) -> None:
@@ -252,8 +260,7 @@ class Cluster:
             self._producers += 1
             known = self._transactional[transactional_id] = Transactional(self._producers)
         if known.state is State.ONGOING:
-            known.epoch += 1
-            self._end(known, Marker.ABORT)
+            self._take_back(known)
         if known.state is State.ENDING:
             return int(KafkaError.CONCURRENT_TRANSACTIONS)
         known.epoch += 1
@@ -270,6 +277,8 @@ class Cluster:
         if known.state is not State.ONGOING:
             known.state = State.ONGOING
             known.places = set()
+            known.count += 1
+            self.clock.after(_LONGEST_MS, partial(self._time_out, known, known.count))
         known.places.add(place)
         return None
 
@@ -313,6 +322,15 @@ class Cluster:
     def commit_offsets(self, group: str, offsets: Mapping[Place, int]) -> None:
         """Remember how far a group is."""
         self.offsets.setdefault(group, {}).update(offsets)
+
+    def _time_out(self, known: Transactional, count: int) -> None:
+        if known.state is State.ONGOING and known.count == count:
+            self._take_back(known)
+
+    def _take_back(self, known: Transactional) -> None:
+        """Abort, and fence whoever holds it open."""
+        known.epoch += 1
+        self._end(known, Marker.ABORT)
 
     def _end(self, known: Transactional, marker: Marker) -> None:
         known.state = State.ENDING

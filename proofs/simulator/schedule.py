@@ -93,7 +93,7 @@ outcome = "review"
 
 _MOST_TURNS: Final = 20_000
 _MOST_STARTS: Final = 60
-_CALM_MS: Final = 60_000
+_CALM_MS: Final = 150_000
 _DIGEST_MS: Final = 60
 _LANES: Final = 6  # of 32: empty lanes take time and find nothing
 
