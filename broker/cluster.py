@@ -29,6 +29,8 @@ _LEADERLESS: Final = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 
@@ -122,7 +124,7 @@ def ends_now(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[
             return {f"{part.topic}/{part.partition}": int(future.result().offset) for part, future in found.items()}
         except KafkaException as exception:
             error = error_in(exception)
-        # A partition that was made a moment ago, or whose leader just went, has one in a moment.
+        # A partition that was made a moment ago, or whose leader just went or woke up, has one in a moment.
         if error.code() not in _LEADERLESS or monotonic() > deadline:
             msg = f"{settings.kafka_broker_url}: does not tell where its topics end: {error.str()}"
             raise BrokerError(msg)

@@ -136,7 +136,7 @@ class Outbox:
             except BufferError:
                 self._wait_for_one()
             except KafkaException as exception:
-                raise _refusal(topic, exception.args[0]) from None
+                raise self._refusal(topic, exception.args[0]) from None
             else:
                 break
 
@@ -146,7 +146,7 @@ class Outbox:
         Raises:
             DeliveryError: A delivery failed.
         """
-        self._client.poll(0)
+        self._hear(0.0)
         self._raise_failed()
 
     def confirm(self) -> None:
@@ -172,10 +172,7 @@ class Outbox:
         left = len(self._client)
         since = monotonic()
         while left > most and not self._failed:
-            if most == 0:
-                self._client.flush(1.0)
-            else:
-                self._client.poll(0.1)
+            self._hear(1.0 if most == 0 else 0.1, flush=most == 0)
             now_left = len(self._client)
             if now_left < left:
                 since = monotonic()
@@ -184,13 +181,25 @@ class Outbox:
                 raise DeliveryError(msg)
             left = now_left
 
+    def _hear(self, seconds: float, *, flush: bool = False) -> None:
+        """Take delivery reports. A fatal error of the client comes up here once, whoever caused it."""
+        try:
+            if flush:
+                self._client.flush(seconds)
+            else:
+                self._client.poll(seconds)
+        except KafkaException as exception:
+            self._failed.append(f"nothing can be delivered any more: {exception.args[0].str()}")
+        except SystemError as error:  # the client met the fatal error while it called us back
+            self._failed.append(f"nothing can be delivered any more: {error}")
+
     def _retry(self, topic: str, refused: list[dict[str, Any]]) -> None:
         """Produce again what did not fit into the queue; anything else that is refused is an error."""
         while refused:
             for message in refused:
                 error = message.pop("_error")
                 if error.code() != KafkaError._QUEUE_FULL:  # noqa: SLF001  (confluent_kafka names its own codes so)
-                    raise _refusal(topic, error)
+                    raise self._refusal(topic, error)
             self._wait_for_one()
             self._client.produce_batch(topic, refused, on_delivery=self._delivered)
             refused = [message for message in refused if "_error" in message]
@@ -203,9 +212,9 @@ class Outbox:
         if self._failed:
             raise DeliveryError(self._failed[0])
 
-
-def _refusal(topic: str, error: KafkaError) -> DeliveryError:
-    return DeliveryError(f"{topic}: a record is refused: {error.str()}")
+    def _refusal(self, topic: str, error: KafkaError) -> DeliveryError:
+        """Why the client does not take a record."""
+        return DeliveryError(f"{topic}: a record is refused: {error.str()}")
 
 
 class Lane(StatefulSinkPartition["Written | DeadLetter", None]):

@@ -119,6 +119,14 @@ class TransactionalOutboxes(Outboxes):
         self._application = application
         self._clock = clock
 
+    @override
+    def mine(self) -> Outbox:
+        outbox = self._outboxes.get(self._worker())
+        if outbox is None:  # a producer without a name would write past the fence
+            msg = "sinks: a worker asks for its outbox before its ticks have begun"
+            raise RuntimeError(msg)
+        return outbox
+
     def open(self, number: int) -> "TransactionalOutbox":
         """Make the outbox of the worker that calls, which is this one of the dataflow's."""
         producer = _named(self._config, self._application, number, self._transactional)
@@ -139,6 +147,7 @@ class TransactionalOutbox(Outbox):
         self._transactions = client
         self._clock = clock
         self._open = False
+        self._end: DeliveryError | None = None
         self._since = 0.0
         self._written = 0
         self._every = EVERY
@@ -161,6 +170,15 @@ class TransactionalOutbox(Outbox):
         Raises:
             DeliveryError: It was not, or it is unclear.
         """
+        if self._end is not None:  # said once
+            raise self._end
+        try:
+            self._commit()
+        except DeliveryError as error:
+            self._end = error
+            raise
+
+    def _commit(self) -> None:
         self._raise_failed()
         if not self._open:
             return
@@ -176,6 +194,16 @@ class TransactionalOutbox(Outbox):
         self._every = max(EVERY, share * (self._clock() - began))
         self._written = 0
         self._raise_failed()
+
+    @override
+    def _refusal(self, topic: str, error: KafkaError) -> DeliveryError:
+        if error.code() in {KafkaError._STATE, KafkaError._FATAL}:  # noqa: SLF001
+            # The transaction has failed already: the commit knows why.
+            try:
+                self.confirm()
+            except DeliveryError as reason:
+                return reason
+        return super()._refusal(topic, error)
 
     def tick(self) -> None:
         """Commit, when it is time.

@@ -153,3 +153,30 @@ def test_the_ticks_of_a_worker_end_when_told_and_give_no_item(scene: Scene) -> N
     told = True
     with pytest.raises(StopIteration):
         ticks.next_batch()
+
+
+def test_a_transaction_that_failed_says_why_once_and_not_that_the_client_is_in_a_state(scene: Scene, capsys) -> None:
+    outbox = scene.outbox()
+    scene.outbox()  # takes the name over
+    scene.write(outbox, b"1")
+    wait_until(lambda: fails(lambda: scene.write(outbox, b"2")))
+
+    for again in (outbox.confirm, lambda: scene.write(outbox, b"3"), outbox.confirm):
+        with pytest.raises(DeliveryError, match="another process has taken the name over"):
+            again()
+    assert capsys.readouterr().out.count("another process has taken the name over") == 1
+
+
+def test_a_worker_without_a_name_gets_no_outbox(scene: Scene) -> None:
+    outboxes = TransactionalOutboxes(scene.config, scene.settings.application_id)
+
+    with pytest.raises(RuntimeError, match="before its ticks have begun"):
+        outboxes.mine()
+
+
+def fails(attempt: Callable[[], None]) -> bool:
+    try:
+        attempt()
+    except DeliveryError:
+        return True
+    return False
