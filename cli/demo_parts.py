@@ -15,7 +15,7 @@ from broker.topics import preflight
 from cli.score import Score
 from cli.terminal import clean
 from cli.verdicts import OtherError, headers_of, text_of
-from dataflows.launcher import Patience, dataflow_command, die_with_parent, prepare_store
+from dataflows.supervision.launcher import Patience, dataflow_command, die_with_parent, prepare_store
 from detection.pack import Pack
 from detection.settings import Settings
 from simulation import DEFAULT_FRAUD_SHARE, TRAFFIC

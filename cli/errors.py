@@ -7,8 +7,8 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from broker.errors import BrokerError, error_in
-from dataflows.deployment import StoreError
-from dataflows.skips import SkipError
+from dataflows.store.deployment import StoreError
+from dataflows.store.skips import SkipError
 from detection.errors import PackError
 from detection.settings import SettingsError
 from simulation.produce import DeliveryError

@@ -13,8 +13,10 @@ from broker.logs import logs_to_stderr
 from broker.topics import create_missing
 from cli.errors import UsageError
 from cli.project import read_project, topics_of
-from dataflows.health import serve
-from dataflows.launcher import (
+from dataflows.store.locks import StoreLock
+from dataflows.store.quarantine import Journal
+from dataflows.supervision.health import serve
+from dataflows.supervision.launcher import (
     Launcher,
     Patience,
     check_environment,
@@ -22,8 +24,6 @@ from dataflows.launcher import (
     prepare_store,
     process_environment,
 )
-from dataflows.locks import StoreLock
-from dataflows.quarantine import Journal
 
 _LEAST_PARTS = 4
 _HEALTH_PORT = 8081

@@ -12,8 +12,8 @@ from broker.logs import logs_to_stderr
 from cli.errors import UsageError
 from cli.project import read_project
 from cli.terminal import stdout
-from dataflows.locks import StoreLock
-from dataflows.skips import MOST, Skips, too_many
+from dataflows.store.locks import StoreLock
+from dataflows.store.skips import MOST, Skips, too_many
 
 
 def skip(

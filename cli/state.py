@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from cli.terminal import clean, stdout
-from dataflows.state import State, state_of
+from dataflows.store.state import State, state_of
 
 
 def state(*, recovery_dir: Path = Path("recovery"), json: bool = False) -> int:

@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow, Stream, operator
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from typing_extensions import override
 
-from dataflows.quarantine import Guard
+from dataflows.store.quarantine import Guard
 from detection.codec import Event
 from detection.errors import StateError
 from detection.program import Decoder, Program

@@ -14,8 +14,8 @@ from bytewax.inputs import FixedPartitionedSource
 from dataflows.decoding import decode
 from dataflows.keygroups import windowed_features
 from dataflows.metrics import watch
-from dataflows.quarantine import Guard, Quarantine
 from dataflows.sinks import Sinks
+from dataflows.store.quarantine import Guard, Quarantine
 from detection.codec import Event
 from detection.lists import Lists
 from detection.pack import Pack

@@ -19,7 +19,7 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from typing_extensions import override
 
-from dataflows.quarantine import Guard
+from dataflows.store.quarantine import Guard
 from detection.codec import Event
 from detection.errors import StateError
 from detection.features import GroupState, Visit, newest

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from broker.vitals import Vitals
-from dataflows.environment import RESTARTS
+from dataflows.supervision.environment import RESTARTS
 from detection.program import Program
 
 METRICS: dict[str, tuple[str, tuple[str, ...]]] = {

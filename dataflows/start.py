@@ -24,15 +24,15 @@ from broker.group import committed
 from broker.logs import logs_to_stderr
 from broker.topics import preflight
 from broker.vitals import Vitals
-from dataflows.deployment import Arguments, StoreError, arguments
-from dataflows.environment import CAREFUL, LOGS, PROCESS, STATUS_FILE
 from dataflows.metrics import watch_vitals
-from dataflows.quarantine import InHand, Journal, Quarantine, QuarantineError
-from dataflows.reporter import Reporter
 from dataflows.sinks import Sinks
-from dataflows.skips import SkipError, Skips
-from dataflows.stopping import on_signals
-from dataflows.store import Store
+from dataflows.store.deployment import Arguments, StoreError, arguments
+from dataflows.store.opening import Store
+from dataflows.store.quarantine import InHand, Journal, Quarantine, QuarantineError
+from dataflows.store.skips import SkipError, Skips
+from dataflows.supervision.environment import CAREFUL, LOGS, PROCESS, STATUS_FILE
+from dataflows.supervision.reporter import Reporter
+from dataflows.supervision.stopping import on_signals
 from detection.errors import PackError
 from detection.lists import Lists
 from detection.loading import load

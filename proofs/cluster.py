@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from dataflows.launcher import dataflow_command, die_with_parent, free_ports, prepare_store
+from dataflows.supervision.launcher import dataflow_command, die_with_parent, free_ports, prepare_store
 from proofs.deployment import Deployment
 
 STORE_PARTS: Final = 12

@@ -479,7 +479,7 @@ class Schedule:
         return bindings
 
     def fence_up_to(self, workers: int) -> int:
-        """The most workers there ever were, as `dataflows.deployment` remembers."""
+        """The most workers there ever were, as `dataflows.store.deployment` remembers."""
         return max(self._most_workers, workers)
 
     def _end(self, how: str) -> None:

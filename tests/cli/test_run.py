@@ -9,7 +9,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from dataflows.launcher import free_ports
+from dataflows.supervision.launcher import free_ports
 from tests.conftest import wait_until
 
 TRANSFER = b'{"source": "a", "target": "b", "amount": 900, "currency": "EUR"}'

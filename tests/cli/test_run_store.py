@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.state import state_of
+from dataflows.store.state import state_of
 from tests.conftest import wait_until
 
 

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource
 
-from dataflows.deployment import FILE, Arguments, StoreError
-from dataflows.store import Store
+from dataflows.store.deployment import FILE, Arguments, StoreError
+from dataflows.store.opening import Store
 from tests.dataflows.examples import Outputs, run, traffic, wide
 
 PARTS = 3

@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from dataflows.launcher import free_ports
+from dataflows.supervision.launcher import free_ports
 from tests.dataflows.cluster_flow import PARTITIONS, records
 from tests.dataflows.examples import engine_says, looking
 

@@ -20,8 +20,8 @@ from bytewax.recovery import init_db_dir
 from confluent_kafka import Message, Producer
 
 from broker.apache import ApacheKafka
-from dataflows.launcher import free_ports
-from dataflows.stopping import GAVE_UP
+from dataflows.supervision.launcher import free_ports
+from dataflows.supervision.stopping import GAVE_UP
 from detection.loading import load
 from detection.records import Record
 from tests.conftest import Broker

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Message
 
 from broker.apache import ApacheKafka
-from dataflows.launcher import free_ports
+from dataflows.supervision.launcher import free_ports
 from tests.conftest import wait_until
 from tests.docs.conftest import BLOCKS, COMMANDS
 

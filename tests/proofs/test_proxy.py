@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from dataflows.launcher import free_ports
+from dataflows.supervision.launcher import free_ports
 from proofs.proxy import Proxy
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dataflows.launcher import (
+from dataflows.supervision.launcher import (
     Launcher,
     Patience,
     check_environment,
@@ -205,7 +205,7 @@ def test_lines_carry_their_rank_only_where_there_are_several(scene: Scene) -> No
 def test_processes_end_with_a_launcher_that_is_killed() -> None:
     script = """
 import asyncio, os, sys
-from dataflows.launcher import Launcher
+from dataflows.supervision.launcher import Launcher
 child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 launcher = Launcher(
     lambda rank, addresses: [sys.executable, "-c", child], 1, environment=lambda _: os.environ,

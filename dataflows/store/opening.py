@@ -28,9 +28,9 @@ from typing import Any, Final, NoReturn
 import structlog
 from typing_extensions import override
 
-from dataflows.deployment import ANEW, FILE, RESTORE, Arguments, Deployment, StoreError
-from dataflows.locks import StoreLock
-from dataflows.wal import LogError, expect_end, expect_whole
+from dataflows.store.deployment import ANEW, FILE, RESTORE, Arguments, Deployment, StoreError
+from dataflows.store.locks import StoreLock
+from dataflows.store.wal import LogError, expect_end, expect_whole
 from detection.errors import StateError
 from detection.sealed import DamagedError, unseal
 from sources.kafka import LANES

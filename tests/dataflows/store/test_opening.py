@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from dataflows.deployment import FILE, Arguments, StoreError
-from dataflows.store import Store, drop_unfinished, look_through, purge, read
+from dataflows.store.deployment import FILE, Arguments, StoreError
+from dataflows.store.opening import Store, drop_unfinished, look_through, purge, read
 from tests.dataflows import damage
 from tests.dataflows.damage import FORMS, OURS, PARTS, begun, killed, opened, outcome, part, resumed
 
@@ -263,7 +263,7 @@ def test_a_kill_at_any_moment_is_not_taken_for_damage(tmp_path: Path) -> None:
     epochs = []
     for _ in range(KILLS):
         child = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(store)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", KILLED, str(store)], cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True
         )
         with child:
             assert child.stdout is not None
@@ -296,7 +296,7 @@ except StoreError as error:
     print(error)
 """
     command = [sys.executable, "-B", "-c", code]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]).stdout
 
     assert said.count("\n") == 1
     assert "cannot be used (disk I/O error): is there room" in said

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from dataflows.launcher import Launcher, Patience, dataflow_command, prepare_store, process_environment
-from dataflows.quarantine import Journal
+from dataflows.store.quarantine import Journal
+from dataflows.supervision.launcher import Launcher, Patience, dataflow_command, prepare_store, process_environment
 from tests.conftest import Broker
 from tests.reading import read_all
 

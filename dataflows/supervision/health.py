@@ -28,7 +28,7 @@ class ProcessState:
         alive: Whether it runs.
         since: When it was started, on the monotonic clock, s.
         metrics_port: Where it serves `/metrics`, if it does.
-        status: What it last told of itself (`dataflows.reporter.status`).
+        status: What it last told of itself (`dataflows.supervision.reporter.status`).
     """
 
     pid: int | None

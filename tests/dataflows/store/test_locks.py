@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.deployment import StoreError
-from dataflows.locks import PATIENCE, StoreLock
+from dataflows.store.deployment import StoreError
+from dataflows.store.locks import PATIENCE, StoreLock
 from tests.conftest import wait_until
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from dataflows.locks import StoreLock
+from dataflows.store.locks import StoreLock
 lock = StoreLock.take(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), patience=0)
 print("held", flush=True)
 time.sleep(60)

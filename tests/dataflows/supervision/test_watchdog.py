@@ -1,6 +1,6 @@
 from structlog.testing import capture_logs
 
-from dataflows.watchdog import STALLED_SECONDS, Watchdog
+from dataflows.supervision.watchdog import STALLED_SECONDS, Watchdog
 
 
 def test_a_partition_that_grows_unread_is_told_once_after_20_s_and_its_recovery_too() -> None:

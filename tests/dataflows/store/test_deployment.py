@@ -11,7 +11,7 @@ from typing import Any
 import bytewax.run
 import pytest
 
-from dataflows.deployment import FILE, FORMAT, Arguments, Deployment, StoreError, arguments
+from dataflows.store.deployment import FILE, FORMAT, Arguments, Deployment, StoreError, arguments
 
 OURS: dict[str, Any] = {
     "begin": lambda mark: None,
@@ -100,7 +100,7 @@ def test_what_was_not_started_by_bytewax_was_given_nothing(argv: list[str], monk
 def test_it_is_bytewax_that_we_hear_of(tmp_path: Path) -> None:
     """In a process of its own, as `python -m bytewax.run` starts it."""
     (tmp_path / "told.py").write_text(
-        "from dataflows.deployment import arguments\ndef flow():\n    print(arguments())\n    raise SystemExit(0)\n"
+        "from dataflows.store.deployment import arguments\ndef flow():\n    print(arguments())\n    raise SystemExit(0)\n"
     )
     command = [sys.executable, "-m", "bytewax.run", "told", "-rthere", *KEPT, "-w", "3"]
 

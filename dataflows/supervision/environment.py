@@ -15,4 +15,4 @@ LOGS: Final = "FRAUD_LOGS"
 """`text` or `json`; without it text on a terminal, JSON elsewhere."""
 
 CAREFUL: Final = "FRAUD_CAREFUL"
-"""Where it notes each record that it works on (`dataflows.quarantine.InHand`); set after deaths without a reason."""
+"""Where it notes each record that it works on (`store.quarantine.InHand`); set after deaths without a reason."""

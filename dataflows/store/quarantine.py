@@ -22,8 +22,8 @@ import msgspec
 import structlog
 
 from broker.vitals import Vitals
-from dataflows.files import replace
-from dataflows.skips import SkipError, Skips
+from dataflows.store.files import replace
+from dataflows.store.skips import SkipError, Skips
 from detection.codec import Event
 from detection.features import GroupState
 from detection.program import Program

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from broker.config import consumer_config
 from broker.ends import Ends
 from broker.vitals import Vitals
-from dataflows.reporter import Reporter, read_status, write_status
+from dataflows.supervision.reporter import Reporter, read_status, write_status
 from detection.records import Record
 from detection.settings import Settings
 from sources.kafka import KafkaSource

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from dataflows.files import replace
+from dataflows.store.files import replace
 from detection.records import Record
 
 FILE: Final = "skips.json"

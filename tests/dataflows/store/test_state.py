@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from bytewax.recovery import RecoveryConfig
 
-from dataflows.deployment import StoreError
-from dataflows.state import state_of
+from dataflows.store.deployment import StoreError
+from dataflows.store.state import state_of
 from detection.features.group import GroupState
 from detection.program import Engine, Program
 from tests.dataflows.damage import PARTS, RECORDS, begun, part
@@ -87,7 +87,7 @@ def test_it_tells_the_same_while_a_dataflow_works_with_the_store(tmp_path: Path)
     store = begun(tmp_path / "store")
     command = [sys.executable, "-c", BUSY, str(store)]
     epochs = []
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         child.stdout.readline()
         deadline = time.monotonic() + 30

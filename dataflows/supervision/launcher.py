@@ -22,13 +22,13 @@ from typing import Any, Final
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import init_db_dir
 
-from dataflows.deployment import FILE
-from dataflows.environment import CAREFUL, LOGS, PROCESS, RESTARTS, STATUS_FILE
-from dataflows.health import ProcessState, describe
-from dataflows.quarantine import InHand, Journal
-from dataflows.reporter import read_status
-from dataflows.stopping import PATIENCE
-from dataflows.store import read
+from dataflows.store.deployment import FILE
+from dataflows.store.opening import read
+from dataflows.store.quarantine import InHand, Journal
+from dataflows.supervision.environment import CAREFUL, LOGS, PROCESS, RESTARTS, STATUS_FILE
+from dataflows.supervision.health import ProcessState, describe
+from dataflows.supervision.reporter import read_status
+from dataflows.supervision.stopping import PATIENCE
 from detection.settings import SettingsError
 
 FIRST_API_PORT: Final = 3030
@@ -139,7 +139,7 @@ class Launcher:
             wait = min(2 * wait, self._patience.longest)
 
     def health(self) -> dict[str, Any]:
-        """How the processes are, see `dataflows.health.describe`."""
+        """How the processes are, see `dataflows.supervision.health.describe`."""
         return describe(self._states(), self._restarts, monotonic())
 
     def _states(self) -> list[ProcessState]:

@@ -13,7 +13,7 @@ import structlog
 
 from broker.ends import Ends
 from broker.vitals import Vitals
-from dataflows.watchdog import Watchdog
+from dataflows.supervision.watchdog import Watchdog
 
 INTERVAL: Final = 1.0
 """Between two reports, s."""

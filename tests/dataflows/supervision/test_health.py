@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from dataflows.health import STALE_SECONDS, ProcessState, describe, serve
+from dataflows.supervision.health import STALE_SECONDS, ProcessState, describe, serve
 
 NOW = 1_000.0
 
@@ -135,7 +135,7 @@ def test_head_gets_no_body() -> None:
     [b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\x00 \xfe\r\n\r\n", b"GET /" + 9_000 * b"x", b"GET /health HTTP/1.1\r\n"],
 )
 def test_rubbish_and_silence_harm_no_other_request(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataflows.health._REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr("dataflows.supervision.health._REQUEST_SECONDS", 0.2)
 
     def use(port: int) -> Any:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as rude:

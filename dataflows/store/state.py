@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from dataflows.decoding import read_snapshot
-from dataflows.deployment import Deployment, StoreError
-from dataflows.store import GROUP_STEP, SOURCE_STEP, Contents, opened, read, unpickled
+from dataflows.store.deployment import Deployment, StoreError
+from dataflows.store.opening import GROUP_STEP, SOURCE_STEP, Contents, opened, read, unpickled
 from detection.errors import StateError
 from detection.sealed import unseal
 

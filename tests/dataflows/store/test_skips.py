@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from dataflows.quarantine import Guard, Quarantine
-from dataflows.skips import MOST, SkipError, Skips
+from dataflows.store.quarantine import Guard, Quarantine
+from dataflows.store.skips import MOST, SkipError, Skips
 from detection.program import Decoder, Program
 from detection.records import DeadLetter, Record
 from tests.dataflows.examples import wide

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from broker.vitals import Vitals
 from dataflows.fraud import build
-from dataflows.quarantine import CAREFUL_SNAPSHOTS, LONGEST_ERROR, Guard, InHand, Journal, Quarantine, QuarantineError
+from dataflows.store.quarantine import (
+    CAREFUL_SNAPSHOTS,
+    LONGEST_ERROR,
+    Guard,
+    InHand,
+    Journal,
+    Quarantine,
+    QuarantineError,
+)
 from detection.features import GroupState
 from detection.program import Decoder, Program
 from detection.records import DeadLetter, Record
@@ -234,7 +242,7 @@ def test_what_was_in_hand_is_known_after_a_kill(tmp_path: Path) -> None:
     script = """
 import os, signal, sys, threading
 from pathlib import Path
-from dataflows.quarantine import InHand
+from dataflows.store.quarantine import InHand
 hand = InHand(Path(sys.argv[1]))
 hand.take("done/0/1")
 hand.drop()

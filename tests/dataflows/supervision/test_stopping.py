@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from dataflows.stopping import GAVE_UP
+from dataflows.supervision.stopping import GAVE_UP
 
 SCRIPT = """
 import sys, time
-import dataflows.stopping
-dataflows.stopping.PATIENCE = float(sys.argv[1])
-asked = dataflows.stopping.on_signals()
+import dataflows.supervision.stopping
+dataflows.supervision.stopping.PATIENCE = float(sys.argv[1])
+asked = dataflows.supervision.stopping.on_signals()
 print(asked(), flush=True)
 while not asked():
     time.sleep(0.01)

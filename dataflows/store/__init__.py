@@ -1,0 +1,1 @@
+"""The recovery store: whose it is, whether it may be gone on from, and what else is kept in its folder."""
