@@ -353,7 +353,8 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
         self._reader = reader
         self.offsets = offsets
         self._bounds = bounds
-        self._committed = dict(offsets)
+        # Whoever took the snapshot that is gone on from may have been killed before it told the group.
+        self._committed: dict[str, int] = {}
         self._snapshot: dict[str, int] = {}
         self._pump = pump
 
@@ -385,7 +386,8 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
         if news:
             self._reader.commit(news)
             self._committed.update(news)
-        self._snapshot = dict(self.offsets)
+        mine = (f"{topic}/{partition}" for topic, partition in self.parts)  # not what a changed pack does not read
+        self._snapshot = {address: self.offsets[address] for address in mine if address in self.offsets}
         # The answers to what is still to be read again stand behind the old bounds.
         if not any(self._reader.answered.is_pending(*part) for part in self.parts):
             self._bounds = self._reader.bounds()
