@@ -16,6 +16,8 @@ from detection.sealed import seal, unseal
 
 STATE_FORMAT: Final = 1
 _EVICT_EVERY: Final = 4
+_ROOM: Final = 1_000
+"""Keys that a group may gain at least before it looks for expired ones between two snapshots."""
 
 
 class GroupState:
@@ -32,6 +34,7 @@ class GroupState:
         # Groups that are born one after the other evict at different snapshots, so that no epoch pays for all of them.
         self._snapshots = program.groups
         program.groups += 1
+        self._room = _ROOM
 
     def update(self, events: Iterable[Event], roles: Iterable[int]) -> list[tuple[Event, int, tuple[Any, ...]]]:
         """Take the events into the histories, in order, or let them look: each in its role (see `Visit`).
@@ -40,7 +43,12 @@ class GroupState:
             The events that are joined, the place of the visit, and what was computed; the others have that in
             `features` now.
         """
-        return self._program.run(events, roles, self._logs, self._watermarks)
+        joined = self._program.run(events, roles, self._logs, self._watermarks)
+        # A backlog brings an hour of keys between two snapshots. Looking each time they have doubled costs each key
+        # a constant.
+        if sum(map(len, self._logs)) > self._room:
+            self.evict()
+        return joined
 
     def sizes(self) -> dict[str, int]:
         """How many keys each log holds."""
@@ -56,6 +64,7 @@ class GroupState:
             self._logs[number] = {
                 key: history for key, history in keys.items() if history[0][-1] > keep[history[1][-1] >> ORIGIN_BITS]
             }
+        self._room = _ROOM + 2 * sum(map(len, self._logs))
 
     def snapshot(self) -> bytes:
         """The state as sealed msgpack; at every fourth snapshot the expired keys are dropped first."""

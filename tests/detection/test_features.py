@@ -659,6 +659,12 @@ def test_at_the_latest_every_fourth_snapshot_evicts() -> None:
     assert state.sizes() == {"pay/user": 1}
 
 
+def test_keys_that_expire_before_the_next_snapshot_do_not_pile_up() -> None:
+    pays = [pay for second in range(2_000) for pay in pays_at(second, user=f"user {second}")]
+    _, state = state_of(pack_of(SPECS[:2]), pays)
+    assert state.sizes() == {"pay/user": 12}
+
+
 def test_a_busy_key_forgets_what_left_its_windows() -> None:
     _, state = state_of(pack_of(SPECS[:5]), pays_at(*[number / 10 for number in range(5_000)]))
     (history,) = read_snapshot(state.snapshot())["logs"]["pay/user"]["keys"].values()
