@@ -5,6 +5,7 @@ The broker has to name the proxy's port as its own (`advertised.listeners`), or 
 
 import asyncio
 import contextlib
+import math
 import socket
 import struct
 from collections.abc import Coroutine
@@ -22,11 +23,27 @@ _CHUNK: Final = 65_536
 _RST_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
+class _Line:
+    """The line to the broker, which all connections share."""
+
+    def __init__(self, bytes_per_second: float) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._free = 0.0
+
+    async def take(self, size: int) -> None:
+        """Wait until so many bytes are through."""
+        now = asyncio.get_running_loop().time()
+        self._free = max(self._free, now) + size / self._bytes_per_second
+        if self._free > now:
+            await asyncio.sleep(self._free - now)
+
+
 class _Connection:
     """A client's connection and ours to the broker."""
 
-    def __init__(self, client: asyncio.StreamWriter, broker: asyncio.StreamWriter) -> None:
+    def __init__(self, client: asyncio.StreamWriter, broker: asyncio.StreamWriter, line: "_Line") -> None:
         self._writers = (client, broker)
+        self._line = line
         self.cut: Cut | None = None
         self.bytes = 0
 
@@ -42,6 +59,8 @@ class _Connection:
                     break
                 if self.cut == "half-open" or (self.cut == "no answer" and answers):
                     continue
+                if not answers:
+                    await self._line.take(len(chunk))
                 writer.write(chunk)
                 await writer.drain()
         except (OSError, TimeoutError):
@@ -65,9 +84,16 @@ class Proxy:
         port: Where it listens.
     """
 
-    def __init__(self, port: int, target: int) -> None:
-        """Listen on nothing yet."""
+    def __init__(self, port: int, target: int, *, bytes_per_second: float = math.inf) -> None:
+        """Listen on nothing yet.
+
+        Args:
+            port: Where to listen.
+            target: Where to pass on to.
+            bytes_per_second: How much goes to the broker, of all connections together; answers are as fast as ever.
+        """
         self.port = port
+        self._line = _Line(bytes_per_second)
         self._target = target
         self._connections: set[_Connection] = set()
         self._loop = asyncio.new_event_loop()
@@ -115,7 +141,7 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        connection = _Connection(writer, to_broker)
+        connection = _Connection(writer, to_broker, self._line)
         self._connections.add(connection)
         await asyncio.gather(connection.pump(reader, to_broker), connection.pump(from_broker, writer))
         self._connections.discard(connection)

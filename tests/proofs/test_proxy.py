@@ -2,6 +2,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 import pytest
 
@@ -133,3 +134,19 @@ def test_new_connections_go_through_after_a_cut(proxied) -> None:
 
 def proxy_is_cut(proxy: Proxy) -> bool:
     return any(connection.cut for connection in list(proxy._connections))
+
+
+def test_a_slow_line_takes_its_time() -> None:
+    (port,) = free_ports(1)
+    with (
+        echo() as (target, heard),
+        Proxy(port, target, bytes_per_second=1_000_000),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as client,
+    ):
+        began = monotonic()
+        client.sendall(bytes(500_000))
+        while sum(map(len, heard)) < 500_000:
+            assert monotonic() - began < 5
+            client.recv(65_536)
+
+        assert monotonic() - began >= 0.4
