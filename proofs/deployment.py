@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep, time_ns
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
@@ -16,6 +16,7 @@ from broker.topics import create_missing, preflight
 from cli.project import topics_of
 from detection.ledger import Ledger, Report
 from detection.loading import load
+from detection.pack import Pack
 from detection.program import Engine
 from detection.records import DeadLetter, Record
 from detection.settings import Settings
@@ -48,6 +49,26 @@ reason = "{device_users} users of {device} within 2 s"
 score = 30
 outcome = "review"
 """
+
+
+class Answer(NamedTuple):
+    """What becomes of a record: the key and the value of its verdict or dead letter, and the error of the latter."""
+
+    key: bytes | None
+    value: bytes | None
+    error: bytes | None = None
+
+
+def answers(pack: Pack, records: Iterable[Record]) -> Iterator[Answer]:
+    """The naive oracle: one thread, one partition in its order. Right where the rules are keyed like the topic."""
+    engine = Engine(pack)  # no key and no watermark is in two partitions
+    for record in records:
+        verdict = engine.judge(record)
+        if isinstance(verdict, DeadLetter):
+            key, value, _ = verdict.message(LARGEST_DEAD_LETTER)
+            yield Answer(key, value, dict(verdict.headers())["fraud.error"])
+        else:
+            yield Answer(verdict.key, verdict.value)
 
 
 class Deployment:
@@ -119,28 +140,23 @@ class Deployment:
         return audit(self.settings, self.pack.topics_in, self.pack.topics_out, since=since, settle=settle)
 
     def expected(self, first: Mapping[str, int] | None = None) -> Report:
-        """What had to become of its clicks: the naive oracle, one thread, each partition in its order."""
-        partitions = [(self.clicks, number) for number in range(preflight(self.settings, [self.clicks])[self.clicks])]
+        """What had to become of its clicks, by the naive oracle."""
         ledger = Ledger({})
-        for topic, number in partitions:
-            # The rules are keyed like the topic, so no key and no watermark is in two partitions.
-            engine, address = Engine(self.pack), f"{topic}/{number}"
-            records = list(self._records(topic, number))
+        for number in range(self.partitions(self.clicks)):
+            address, records = f"{self.clicks}/{number}", list(self.records(self.clicks, number))
             end = records[-1].offset + 1 if records else 0
             part = Ledger({address: ((first or {}).get(address, 0), end)})
-            ledger.accounts[address] = account = part.accounts[address]
-            for record in records:
-                account.record(record.offset)
-                verdict = engine.judge(record)
-                if isinstance(verdict, DeadLetter):
-                    key, value, _ = verdict.message(LARGEST_DEAD_LETTER)
-                    error = dict(verdict.headers())["fraud.error"]
-                    part.answer("oracle/0", record.offset, record.origin, key=key, value=value, error=error)
-                else:
-                    part.answer("oracle/0", record.offset, record.origin, key=verdict.key, value=verdict.value)
+            ledger.accounts[address] = part.accounts[address]
+            for record, answer in zip(records, answers(self.pack, records), strict=True):
+                part.accounts[address].record(record.offset)
+                part.answer("oracle/0", record.offset, record.origin, **answer._asdict())
         return ledger.report({}, [], [])
 
-    def _records(self, topic: str, number: int) -> Iterator[Record]:
+    def partitions(self, topic: str) -> int:
+        """How many partitions one of its topics has."""
+        return preflight(self.settings, [topic])[topic]
+
+    def records(self, topic: str, number: int) -> Iterator[Record]:
         """The committed records of a partition from its beginning to its end."""
         consumer = Consumer({**consumer_config(self.settings), "auto.offset.reset": "earliest"})
         try:

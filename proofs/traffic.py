@@ -12,7 +12,7 @@ Sent: TypeAlias = tuple[Kind, bytes | None, bytes]
 
 _PAYMENTS: Final = 0.25
 _RUBBISH: Final = 0.002
-_RUBBISH_VALUES: Final = (b"", b"{", b"\xff\xfe", b"[]", b'{"session_id": 7}', b'{"session_id":"a","session_id":"b"}')
+RUBBISH_VALUES: Final = (b"", b"{", b"\xff\xfe", b"[]", b'{"session_id": 7}', b'{"session_id":"a","session_id":"b"}')
 
 
 class Source(Protocol):
@@ -56,7 +56,7 @@ class Traffic:
         rng = self._rng
         kind: Kind = "payments" if rng.random() < _PAYMENTS else "clicks"
         if rng.random() < _RUBBISH:
-            return [(kind, b"rubbish-%d" % rng.randrange(16), rng.choice(_RUBBISH_VALUES))]
+            return [(kind, b"rubbish-%d" % rng.randrange(16), rng.choice(RUBBISH_VALUES))]
         copies = 1
         if self._disorder and (drawn := rng.random()) < 3 * self._disorder:
             if drawn < self._disorder:
