@@ -80,6 +80,7 @@ def main() -> None:
                 options.pack,
                 options.records,
                 options.pairs,
+                delivery=options.delivery,
                 against=options.against,
                 processes=options.processes,
                 snapshot=options.snapshot,
@@ -100,7 +101,7 @@ def kafka() -> Iterator[str]:
 
 
 def throughput(
-    broker: str, pack: str, records: int, pairs: int, *, against: str, processes: int, snapshot: int
+    broker: str, pack: str, records: int, pairs: int, *, delivery: str, against: str, processes: int, snapshot: int
 ) -> None:
     """Alternate the dataflow and what it is held against; over the same records, if they are clicks."""
     topics = {"fraud": f"bench-{pack}", BARE: "bench-clicks", AT_LEAST_ONCE: f"bench-{pack}"}
@@ -118,9 +119,14 @@ def throughput(
                 arguments = ",".join([broker, topic, *outputs[:2], str(records)])
                 subprocess.run([sys.executable, "-m", "bench.throughput", "--bare", arguments], check=True)
             else:
-                delivery = AT_LEAST_ONCE if name == AT_LEAST_ONCE else "exactly_once"
                 with dataflow(
-                    broker, pack, topic, f"{name}-{pair}", processes=processes, snapshot=snapshot, delivery=delivery
+                    broker,
+                    pack,
+                    topic,
+                    f"{name}-{pair}",
+                    processes=processes,
+                    snapshot=snapshot,
+                    delivery=AT_LEAST_ONCE if name == AT_LEAST_ONCE else delivery,
                 ):
                     wait_for(broker, outputs, records)
             cpu = (children_cpu() - before) / records * 1e6
