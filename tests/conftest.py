@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import confluent_kafka
 import pytest
+import structlog
 from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -34,6 +35,14 @@ class SomebodysKafka:
     """The broker TEST_KAFKA_BROKER names."""
 
     address: str
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """What a test sets up for the log ends with it: commands that are called in this process turn it to stderr."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
