@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +19,10 @@ from zlib import crc32
 
 import msgspec
 
+from dataflows.store.files import replace
+
 FILE: Final = "deployment.json"
 FORMAT: Final = 1
-OWNER_ONLY: Final = 0o600
 
 ANEW: Final = "begin with empty windows: a new recovery store, and FRAUD_FRESH=1"
 RESTORE: Final = "put a copy of the whole folder in its place"
@@ -281,16 +282,9 @@ class Deployment:
         """Put the file in place as a whole, and on disk before this returns."""
         stored.checksum = _checksum(stored)
         raw = msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n"
-        path, new = self._folder / FILE, self._folder / f".{FILE}.new"
+        path = self._folder / FILE
         try:
-            with suppress(FileNotFoundError):
-                new.unlink()  # left behind by a crash
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            new.rename(path)
-            sync_folder(self._folder)
+            replace(path, raw)
         except OSError as error:
             msg = f"{path}: cannot be written: {error.strerror}: a recovery store needs a folder of its own with room"
             raise StoreError(msg) from None
@@ -332,15 +326,6 @@ def locked(file: int, how: int, seconds: float) -> bool:
             time.sleep(_POLL_SECONDS)
         else:
             return True
-
-
-def sync_folder(folder: Path) -> None:
-    """See that the names in a folder are on disk."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _checksum(stored: _File) -> int:

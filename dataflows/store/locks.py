@@ -10,7 +10,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from dataflows.store.deployment import OWNER_ONLY, StoreError, locked
+from dataflows.store.deployment import StoreError, locked
+from dataflows.store.files import OWNER_ONLY
 
 PATIENCE: Final = 3.0
 """How long a predecessor may take to be gone, s: a killed process gives its memory back before its locks."""
