@@ -1,11 +1,12 @@
 """How far the consumer group has come."""
 
-import time
 from collections.abc import Iterable, Mapping
+from time import monotonic, sleep
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from broker.client import ConsumerClient
 from broker.errors import BrokerError, error_in
 
 _PATIENCE_SECONDS: Final = 10.0
@@ -14,8 +15,6 @@ _RETRY_SECONDS: Final = 0.2
 
 def committed(config: Mapping[str, Any], partitions: Iterable[tuple[str, int]]) -> dict[str, int]:
     """The committed offsets of the group by `topic/partition`; a partition without one is missing.
-
-    A young cluster that still looks for the group's coordinator is asked again.
 
     Args:
         config: librdkafka's configuration, see `broker.config.consumer_config`.
@@ -28,19 +27,33 @@ def committed(config: Mapping[str, Any], partitions: Iterable[tuple[str, int]]) 
     if not wanted:
         return {}
     consumer = Consumer(dict(config))
-    deadline = time.monotonic() + _PATIENCE_SECONDS
     try:
-        while True:
-            try:
-                found = consumer.committed(wanted, timeout=_PATIENCE_SECONDS)
-                error = next((part.error for part in found if part.error is not None), None)
-            except KafkaException as exception:
-                found, error = [], error_in(exception)
-            if error is None:
-                return {f"{part.topic}/{part.partition}": part.offset for part in found if part.offset >= 0}
-            if time.monotonic() > deadline:
-                msg = f"{config['bootstrap.servers']}: does not tell the offsets of the group: {error.str()}"
-                raise BrokerError(msg)
-            time.sleep(_RETRY_SECONDS)
+        return committed_to(consumer, wanted)
+    except KafkaException as exception:
+        reason = error_in(exception).str()
+        msg = f"{config['bootstrap.servers']}: does not tell the offsets of the group: {reason}"
+        raise BrokerError(msg) from None
     finally:
         consumer.close()
+
+
+def committed_to(consumer: ConsumerClient, partitions: list[TopicPartition]) -> dict[str, int]:
+    """The same, asked through a consumer of the group.
+
+    A young cluster that still looks for the group's coordinator is asked again.
+
+    Raises:
+        KafkaException: It does not tell for 10 s.
+    """
+    deadline = monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            found = consumer.committed(partitions, timeout=_PATIENCE_SECONDS)
+            error = next((part.error for part in found if part.error is not None), None)
+        except KafkaException as exception:
+            found, error = [], error_in(exception)
+        if error is None:
+            return {f"{part.topic}/{part.partition}": part.offset for part in found if part.offset >= 0}
+        if monotonic() > deadline:
+            raise KafkaException(error)
+        sleep(_RETRY_SECONDS)

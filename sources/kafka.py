@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias, TypedDict
 from zlib import crc32
 
@@ -22,6 +22,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from typing_extensions import override
 
 from broker.client import ConsumerClient
+from broker.errors import error_in
+from broker.group import committed_to
 from broker.vitals import Vitals
 from detection.records import Record
 from sources.answered import Answered, Tails
@@ -210,7 +212,7 @@ class Reader:
         start = dict(state["offsets"] if state else {})
         unknown = [part for part in mine if _address(part) not in start]
         if unknown and self._began is None:
-            start |= {_address(part): part.offset for part in self._committed(unknown) if part.offset >= 0}
+            start |= self._committed(unknown)
         elif self._began is not None:
             start |= {_address(part): self._began[_address(part)] for part in unknown if _address(part) in self._began}
         for part in mine:
@@ -261,22 +263,12 @@ class Reader:
         ends = self._cluster.ends if self._cluster else {}
         return {**self._tails.ends, **{address: ends[address] for address in self._tails.ends.keys() & ends.keys()}}
 
-    def _committed(self, parts: list[TopicPartition]) -> list[TopicPartition]:
-        """The group's offsets; asked again while a young cluster still looks for the group's coordinator."""
-        deadline = monotonic() + CLUSTER_SECONDS
-        while True:
-            try:
-                found = self._client.committed(parts, timeout=CLUSTER_SECONDS)
-                error = next((part.error for part in found if part.error is not None), None)
-            except KafkaException as exception:
-                error = exception.args[0]
-                found = []
-            if error is None:
-                return found
-            if monotonic() > deadline:
-                msg = f"the group's committed offsets cannot be read: {error.str()}"
-                raise SourceError(msg)
-            sleep(0.2)
+    def _committed(self, parts: list[TopicPartition]) -> dict[str, int]:
+        try:
+            return committed_to(self._client, parts)
+        except KafkaException as exception:
+            msg = f"the group's committed offsets cannot be read: {error_in(exception).str()}"
+            raise SourceError(msg) from None
 
     def poll(self) -> None:
         """Hand what has arrived to the lanes. Never waits."""
