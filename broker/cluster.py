@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from broker.config import admin_config, watching_config
 from broker.ends import ANSWER_SECONDS, Ends
-from broker.errors import BrokerError, error_in
+from broker.errors import MOVING, BrokerError, error_in
 from detection.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,36 +24,30 @@ _ROUNDS: Final = 10
 
 _PATIENCE_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.1
-_LEADERLESS: Final = frozenset(
-    {
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-    }
-)
+_YOUNG: Final = MOVING | {KafkaError.UNKNOWN_TOPIC_OR_PART}
 
 _log = structlog.get_logger(__name__)
 
 
 class ClusterWatch:
-    """The partitions of some topics and their ends, as the cluster last told. Used by one thread only.
+    """The partitions of some topics, and the ends of some of them, as the cluster last told. Used by one thread only.
 
     Attributes:
         partitions: How many partitions each topic has.
     """
 
-    def __init__(self, settings: Settings, partitions: Mapping[str, int]) -> None:
+    def __init__(self, settings: Settings, partitions: Mapping[str, int], ending: Iterable[str]) -> None:
         """Ask nothing yet.
 
         Args:
             settings: Where the broker is, and how to talk to it.
             partitions: How many partitions the topics had a moment ago.
+            ending: The topics whose ends somebody wants.
         """
         self.partitions = dict(partitions)
         self._admin = AdminClient(watching_config(settings))
-        self._ends = Ends(self._admin, places(partitions))
+        self._ending = frozenset(ending)
+        self._ends = Ends(self._admin, places({topic: partitions[topic] for topic in self._ending}))
         self._asked: dict[str, Future[Any]] = {}
         self._round = 0
 
@@ -82,7 +76,8 @@ class ClusterWatch:
                 continue
             if count > self.partitions[topic]:
                 self.partitions[topic] = count
-                self._ends.watch(places({topic: count}))
+                if topic in self._ending:
+                    self._ends.watch(places({topic: count}))
         self._asked = {}
 
 
@@ -125,7 +120,7 @@ def ends_now(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[
         except KafkaException as exception:
             error = error_in(exception)
         # A partition that was made a moment ago, or whose leader just went or woke up, has one in a moment.
-        if error.code() not in _LEADERLESS or monotonic() > deadline:
+        if error.code() not in _YOUNG or monotonic() > deadline:
             msg = f"{settings.kafka_broker_url}: does not tell where its topics end: {error.str()}"
             raise BrokerError(msg)
         sleep(_RETRY_SECONDS)

@@ -15,6 +15,17 @@ _NO_ANSWER = frozenset(
 )
 
 
+MOVING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+"""Said of a partition that is looking for its leader: young, or of a broker that goes, comes or was frozen."""
+
+
 class BrokerError(Exception):
     """Kafka cannot be reached, or does not do what was asked."""
 

@@ -109,7 +109,7 @@ def start(build: Build) -> Dataflow:
         stop=stop,
         tails=tails,
         answered=answered,
-        cluster=lambda: ClusterWatch(settings, watched),
+        cluster=lambda: ClusterWatch(settings, watched, outputs),
         vitals=vitals,
         began=began,
         skip=quarantine.skip,

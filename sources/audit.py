@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from broker.client import ConsumerClient
 from broker.config import consumer_config
-from broker.errors import BrokerError, error_in
+from broker.errors import MOVING, BrokerError, error_in
 from broker.topics import preflight
 from detection.ledger import Ledger, Report, origin_of
 from detection.settings import Settings
@@ -211,7 +211,7 @@ def bounds(consumer: ConsumerClient, place: Place) -> tuple[int, int]:
         try:
             found = consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ANSWER_SECONDS)
         except KafkaException as exception:
-            if error_in(exception).code() not in _MOVING or monotonic() > deadline:
+            if error_in(exception).code() not in MOVING or monotonic() > deadline:
                 raise
             sleep(0.1)
         else:
@@ -220,16 +220,6 @@ def bounds(consumer: ConsumerClient, place: Place) -> tuple[int, int]:
                 raise BrokerError(msg)
             first, end = found
             return first, end
-
-
-_MOVING: Final = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-    }
-)
 
 
 def _address(place: Place) -> str:
