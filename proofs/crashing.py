@@ -42,7 +42,9 @@ POINTS: Final = {
     "between lanes of one snapshot": Point("dataflows.decoding", "_Lane.snapshot", "after", 31),
     "while the tails are read": Point("sources.answered", "Tails._remember", "after", 20),
     "before the group's commit": Point("sources.kafka", "Reader.commit", "before", 4),
-    "while it stops": Point("sources.kafka", "Lane.close", "before", 31, stop=True),
+    "while it stops": Point(
+        "sources.kafka", "Lane.close", "before", 10, stop=True
+    ),  # of three processes, each has so many
     "after fencing": Point("sinks.transactions", "fence", "after"),
     "while it restores": Point("sources.kafka", "Reader.lane", "after", 10),
 }

@@ -33,7 +33,7 @@ _SIZES: Final = {"small": (8, 1, 60_000), "middle": (200, 10, 2_000_000), "full"
 
 _ROUND: Final = 20  # injections
 _FIRST_VERDICT_SECONDS: Final = 60.0
-_POINT_SECONDS: Final = 20.0
+_POINT_SECONDS: Final = 60.0
 _AT_START: Final = 1 / 8
 
 

@@ -41,7 +41,7 @@ def test_kills_at_random_and_at_points_are_exact(
     assert done.holds, told(done)
     assert done.content == "equal"
     assert done.records >= 8_000
-    assert done.took_effect > 0, told(done)  # how many of four do, a busy machine decides
+    assert done.took_effect > len(kinds) // 2, told(done)
 
 
 def test_a_bug_is_found(seed: int, kafka: Broker, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def do(kind: str, act: Callable[[model.World], bool | None]) -> model.Action:
 
 def test_actions_in_any_order_are_exact(seed: int, tmp_path: Path) -> None:
     actions = [
-        do("produce", lambda world: world.produce(1_000, "out of order")),
+        do("produce", lambda world: world.produce(2_000, "out of order")),
         do("crash", lambda world: world.crash(everybody=True, after=3.0)),
         do("produce", lambda world: world.produce(200, "rubbish")),
         do("start", lambda world: world.start(2)),
@@ -98,7 +98,7 @@ def test_actions_in_any_order_are_exact(seed: int, tmp_path: Path) -> None:
     assert (done.content, done.notes["checks"]) == ("equal", 4)
     assert done.injected == 6
     assert done.took_effect >= 3, told(done)
-    assert 0 < done.notes["warming"] < done.notes["compared"], told(done)
+    assert 0 < done.notes["warming"] < done.notes["compared"] / 2, told(done)
 
 
 def test_a_model_tells_the_actions_by_which_it_found_a_bug(seed: int, tmp_path: Path) -> None:
