@@ -594,7 +594,7 @@ class Schedule:
             (sinks.transactions, "ThreadPoolExecutor", SerialPool),
         ]
         before = [getattr(module, name) for module, name, _ in changed]
-        with self.clock.installed("sources", "sinks", "dataflows"):
+        with self.clock.installed("broker", "sources", "sinks", "dataflows"):
             for module, name, value in changed:
                 setattr(module, name, value)
             try:
