@@ -40,7 +40,7 @@ lock() { # file, inputs and options
   mv "$file.new" "$file"
 }
 lock base pyproject.toml "$@"
-lock dev pyproject.toml --extra kafka --extra files --extra geo --group dev -c requirements/base.txt "$@"
+lock dev pyproject.toml --extra kafka --extra files --extra geo --extra page --extra alerts --group dev -c requirements/base.txt "$@"
 # dev.txt has these too, but an image that only makes the wheel need not install all of it.
 python3 -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))' |
   lock build - -c requirements/dev.txt "$@"
