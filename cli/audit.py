@@ -11,10 +11,10 @@ from broker.logs import logs_to_stderr
 from cli.errors import PROBLEMS, UsageError
 from cli.project import read_project
 from cli.terminal import stdout
-from cli.verdicts import OtherError, parse_origin
 from detection.ledger import EXAMPLES, InputCount, Report
 from sources.audit import SETTLE, StartError
 from sources.audit import audit as count
+from sources.verdicts import OtherError, parse_origin
 
 _COLUMNS: Final = ("records", "answered", "pending", "lost", "doubled")
 

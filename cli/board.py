@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cli.score import Score
 from cli.terminal import clean
-from cli.verdicts import DEAD, OTHER, STYLES, WORDS, clock
+from sources.verdicts import DEAD, OTHER, STYLES, WORDS, clock
 
 _WORST, _MEDIAN = 0.99, 0.5
 

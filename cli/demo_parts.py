@@ -14,12 +14,12 @@ from broker.config import consumer_config, producer_config
 from broker.topics import preflight
 from cli.score import Score
 from cli.terminal import clean
-from cli.verdicts import OtherError, headers_of, text_of
 from dataflows.supervision.launcher import Patience, dataflow_command, die_with_parent, prepare_store
 from detection.pack import Pack
 from detection.settings import Settings
 from simulation import DEFAULT_FRAUD_SHARE, TRAFFIC
 from simulation.produce import run
+from sources.verdicts import OtherError, headers_of, text_of
 
 _SHARES: Final = {"clicks": 0.4, "counter": 0.1, "transfers": 0.2, "payments": 0.3}
 """Of the rate, by kind of traffic."""

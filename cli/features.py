@@ -12,8 +12,8 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from broker.logs import logs_to_stderr
+from broker.whole import open_consumer, raise_lasting
 from cli.errors import PROBLEMS, UsageError
-from cli.reading import open_consumer, raise_lasting
 from cli.terminal import Terminal, clean, stdout
 from detection.codec import Event
 from detection.kinds import MICROS, Kind, money_text

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from cli.verdicts import parse_origin, read_verdict, text_of, topic_of
+from sources.verdicts import parse_origin, read_verdict, text_of, topic_of
 
 _SLOWEST_MS: Final = 60_000
 _MOST_WAITING: Final = 500_000

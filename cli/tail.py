@@ -10,11 +10,11 @@ from cyclopts import Parameter, validators
 from rich.text import Text
 
 from broker.logs import logs_to_stderr
+from broker.whole import open_consumer, raise_lasting
 from cli.project import read_project
-from cli.reading import open_consumer, raise_lasting
 from cli.stopping import stop_event
 from cli.terminal import clean, stdout
-from cli.verdicts import DEAD, OTHER, STYLES, WORDS, OtherError, clock, headers_of, read_verdict, text_of, topic_of
+from sources.verdicts import DEAD, OTHER, STYLES, WORDS, OtherError, clock, headers_of, read_verdict, text_of, topic_of
 
 _BATCH = 1_000
 _WAIT_SECONDS = 0.2

@@ -5,9 +5,9 @@ import pytest
 from confluent_kafka import Producer
 
 from cli.demo_parts import Reader
-from cli.verdicts import OtherError
 from detection.loading import load
 from detection.settings import Settings
+from sources.verdicts import OtherError
 
 VERDICT = {"fraudulent": True, "reason": [], "verdict": {"decision": "block", "origin": "nowhere", "rules": []}}
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cli import board
 from cli.score import Answered, Score
-from cli.verdicts import OtherError
+from sources.verdicts import OtherError
 
 
 def verdict(origin: str, *, block: bool = False, rules: tuple[str, ...] = ()) -> bytes:

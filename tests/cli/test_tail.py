@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka import Producer
 
 from cli.tail import json_line, read_line
-from cli.verdicts import clock
 from detection.loading import load
 from detection.program import Engine
 from detection.records import DeadLetter, Record
+from sources.verdicts import clock
 
 PACK = Path(__file__).parents[2] / "packs" / "transfers.toml"
 EVIL = "\x1b[31mX\x1b[0m\n\u202eEUR\x9b"

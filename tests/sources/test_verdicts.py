@@ -2,7 +2,7 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.verdicts import OtherError, headers_of
+from sources.verdicts import OtherError, headers_of
 
 
 def test_names_that_are_not_utf8_are_told_for_each_record_however_many_were_read(embedded, write_with_header) -> None:

@@ -1,0 +1,1 @@
+"""What people see in a browser: the live page, the click page."""
