@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -16,6 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka.admin import AdminClient
 
+from broker.client import TransactionalProducerClient
 from broker.cluster import MOCK_CLUSTER, ClusterWatch, ends_now, look, places
 from broker.config import consumer_config, producer_config, watching_config
 from broker.ends import Ends
@@ -90,7 +92,7 @@ def start(build: Build) -> Dataflow:
         watched = {topic: partitions[topic] for topic in (*pack.topics_in, *outputs)}
         quarantine = _quarantine(given, settings, vitals)
         inputs = {topic: partitions[topic] for topic in pack.topics_in}
-        tails, began = _fenced(
+        tails, began, fenced = _fenced(
             settings, pack, given, producer, inputs=inputs, outputs={topic: partitions[topic] for topic in outputs}
         )
     except DeliveryError:  # told already
@@ -115,7 +117,7 @@ def start(build: Build) -> Dataflow:
         skip=quarantine.skip,
     )
     if settings.delivery == "exactly_once":
-        transactional = TransactionalOutboxes(producer, settings.application_id)
+        transactional = TransactionalOutboxes(producer, settings.application_id, fenced=fenced)
         outboxes: Outboxes = transactional
         commits = Commits(transactional, stop)
     else:
@@ -158,8 +160,12 @@ def _fenced(
     *,
     inputs: Mapping[str, int],
     outputs: Mapping[str, int],
-) -> tuple[Tails, dict[str, int] | None]:
-    """Shut out who wrote to the outputs before; gives where their tails begin and end, and where the inputs begin."""
+) -> tuple[Tails, dict[str, int] | None, list[TransactionalProducerClient]]:
+    """Shut out who wrote to the outputs before.
+
+    Returns:
+        Where the tails of the outputs begin and end, where the inputs begin, and the producers that may write now.
+    """
     first: dict[str, int] | None = None
     began: dict[str, int] | None = None
     workers = given.total_workers
@@ -168,28 +174,35 @@ def _fenced(
         where = settings.kafka_broker_url
         msg = f"{where}: is an embedded broker, whose transactions isolate nothing: set DELIVERY=at_least_once"
         raise BrokerError(msg)
-    if given.store is not None:
-        store = Store.open(
-            given,
-            application=settings.application_id,
-            cluster=cluster,
-            pack=pack.hash,
-            topics=pack.topics_in,
-            fresh=settings.fraud_fresh,
-            committed=lambda: committed(consumer_config(settings), places(inputs)),
-        )
-        _stores.append(store)
-        began = store.deployment.began_at
-        workers = store.deployment.fence_up_to(workers)
-        first = store.deployment.ends(
-            outputs, lambda new: ends_now(settings, places({topic: outputs[topic] for topic in new}))
-        )
-    if settings.delivery == "exactly_once":
-        fence(producer, settings.application_id, workers)
+    fenced: list[TransactionalProducerClient] = []
+    with ThreadPoolExecutor(1) as meanwhile:
+        looked: Future[None] | None = None
+        if given.store is not None:
+            store = Store.open(
+                given,
+                application=settings.application_id,
+                cluster=cluster,
+                pack=pack.hash,
+                topics=pack.topics_in,
+                fresh=settings.fraud_fresh,
+                committed=lambda: committed(consumer_config(settings), places(inputs)),
+            )
+            _stores.append(store)
+            looked = meanwhile.submit(store.prepare)  # the brokers take half a second to end what was open
+            began = store.deployment.began_at
+            workers = store.deployment.fence_up_to(workers)
+            first = store.deployment.ends(
+                outputs, lambda new: ends_now(settings, places({topic: outputs[topic] for topic in new}))
+            )
+        if settings.delivery == "exactly_once":
+            fenced = fence(producer, settings.application_id, workers)
+        if looked is not None:
+            looked.result()
     # Also where another pack wrote: what it answered must not be answered again.
     earlier = {address.rpartition("/")[0] for address in first or ()} & topics.keys()
     ends = ends_now(settings, places({**outputs, **{topic: topics[topic] for topic in earlier}}))
-    return Tails(consumer_config(settings), ends, ends if first is None else first), began
+    tails = Tails(consumer_config(settings), ends, ends if first is None else first)
+    return tails, began, fenced if given.processes == 1 else []
 
 
 def _refuse(error: Exception) -> NoReturn:

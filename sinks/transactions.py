@@ -9,7 +9,7 @@ commits. Others see verdicts at once, and after a crash some of them twice.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -54,7 +54,9 @@ def transactional_id(application: str, worker: int) -> str:
     return f"{application}-{worker}"
 
 
-def fence(config: Mapping[str, Any], application: str, workers: int, client: Client = Producer) -> None:
+def fence(
+    config: Mapping[str, Any], application: str, workers: int, client: Client = Producer
+) -> list[TransactionalProducerClient]:
     """Shut out whoever wrote under this application's names before.
 
     To be called before anybody of this start writes: it would be shut out too.
@@ -65,15 +67,19 @@ def fence(config: Mapping[str, Any], application: str, workers: int, client: Cli
         workers: The most workers that the application ever had.
         client: Makes the Kafka client.
 
+    Returns:
+        The producers that shut them out, by worker. Until the next fence they may write, so a process that is alone can
+        go on with them; of several processes each has fenced, and only the last one's could.
+
     Raises:
         DeliveryError: The cluster does not answer in time, or refuses.
     """
 
-    def shut_out(worker: int) -> None:
-        _named(config, application, worker, client)
+    def shut_out(worker: int) -> TransactionalProducerClient:
+        return _named(config, application, worker, client)
 
     with ThreadPoolExecutor(workers) as pool:  # an open transaction takes half a second to be taken back
-        list(pool.map(shut_out, range(workers)))
+        return list(pool.map(shut_out, range(workers)))
 
 
 def _named(config: Mapping[str, Any], application: str, worker: int, client: Client) -> TransactionalProducerClient:
@@ -104,6 +110,8 @@ class TransactionalOutboxes(Outboxes):
         client: Client = Producer,
         worker: Callable[[], int] = threading.get_ident,
         clock: Callable[[], float] = monotonic,
+        *,
+        fenced: Sequence[TransactionalProducerClient] = (),
     ) -> None:
         """Open nothing yet.
 
@@ -113,11 +121,13 @@ class TransactionalOutboxes(Outboxes):
             client: Makes the Kafka client.
             worker: Which worker calls.
             clock: Seconds that go by.
+            fenced: What `fence` gave, if no other process fences too: half a second is saved by not doing it again.
         """
         super().__init__(config, client, worker)
         self._transactional = client
         self._application = application
         self._clock = clock
+        self._fenced = dict(enumerate(fenced))
 
     @override
     def mine(self) -> Outbox:
@@ -129,7 +139,9 @@ class TransactionalOutboxes(Outboxes):
 
     def open(self, number: int) -> "TransactionalOutbox":
         """Make the outbox of the worker that calls, which is this one of the dataflow's."""
-        producer = _named(self._config, self._application, number, self._transactional)
+        producer = self._fenced.pop(number, None)
+        if producer is None:
+            producer = _named(self._config, self._application, number, self._transactional)
         outbox = TransactionalOutbox(producer, self._clock)
         self._outboxes[self._worker()] = outbox
         return outbox

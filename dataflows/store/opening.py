@@ -18,7 +18,7 @@ import io
 import pickle
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -144,9 +144,10 @@ class Store:
         contents: What was in it at the start.
     """
 
-    def __init__(self, lock: StoreLock, deployment: Deployment, contents: Contents) -> None:
+    def __init__(self, lock: StoreLock, deployment: Deployment, contents: Contents, mine: Sequence[Part]) -> None:
         """Take over a lock; use `open`."""
         self._lock = lock
+        self._mine = mine
         self.deployment = deployment
         self.contents = contents
 
@@ -163,7 +164,7 @@ class Store:
         committed: Callable[[], Mapping[str, int]],
         lanes: Collection[str] = KAFKA_LANES,
     ) -> "Store":
-        """Take the store that Bytewax was given for this process, if it may be gone on from.
+        """Take the store that Bytewax was given for this process, if it may be gone on from. `prepare` it then.
 
         Args:
             given: What Bytewax was started with.
@@ -184,10 +185,6 @@ class Store:
             _expect_logs(given)
             contents = read(given.store, together=given.together)
             check(contents, lanes)
-            mine = [
-                part for part in contents.parts if part.index % given.processes == given.process or not given.together
-            ]
-            look_through(mine)
             deployment = Deployment.open(
                 given.store,
                 begin=lambda mark: _begin(contents, mark),
@@ -199,13 +196,28 @@ class Store:
             _expect_marked(contents, deployment.mark, fresh=fresh)
             if contents.empty:
                 deployment.begin_at(committed(), fresh=fresh)
-            if contents.epoch is not None:
-                drop_unfinished(mine, contents.epoch)
-            purge(mine)
         except BaseException:
             lock.release()
             raise
-        return cls(lock, deployment, contents)
+        mine = [part for part in contents.parts if part.index % given.processes == given.process or not given.together]
+        return cls(lock, deployment, contents, mine)
+
+    def prepare(self) -> None:
+        """See that the files are whole, and clear them of what Bytewax leaves in them. Before it opens them.
+
+        Apart from `open` since it takes as long as the store is large, and something else may be done meanwhile.
+
+        Raises:
+            StoreError: One is damaged.
+        """
+        try:
+            look_through(self._mine)
+            if self.contents.epoch is not None:
+                drop_unfinished(self._mine, self.contents.epoch)
+            purge(self._mine)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let others have it."""

@@ -445,8 +445,9 @@ class Schedule:
         self._most_workers = self.fence_up_to(workers)
         if self._first is None:
             self._first = machine.ends(outputs)
+        fenced: list[Any] = []
         if self.delivery == "exactly_once":
-            fence(self._config, APPLICATION, self._most_workers, machine.producer)
+            fenced = fence(self._config, APPLICATION, self._most_workers, machine.producer)
         tails = Tails(consumer, machine.ends(outputs), self._first, client=machine.consumer)
         answered = Answered()
         self._answered.append(answered)
@@ -465,7 +466,12 @@ class Schedule:
         bindings: dict[str, Any] = {}
         if self.delivery == "exactly_once":
             outboxes: Outboxes = TransactionalOutboxes(
-                self._config, APPLICATION, machine.producer, worker, lambda: self.clock.now / 1000
+                self._config,
+                APPLICATION,
+                machine.producer,
+                worker,
+                lambda: self.clock.now / 1000,
+                fenced=fenced if len(self._machines) == 1 else [],
             )
             assert isinstance(outboxes, TransactionalOutboxes)
             bindings["fraud.commits"] = Commits(outboxes, stop)

@@ -34,7 +34,9 @@ OURS: dict[str, Any] = {
 
 
 def opened(folder: Path, **other: Any) -> Store:
-    return Store.open(Arguments(store=folder), **{**OURS, **other})
+    store = Store.open(Arguments(store=folder), **{**OURS, **other})
+    store.prepare()
+    return store
 
 
 def begun(folder: Path) -> Path:

@@ -1,9 +1,10 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from broker.config import producer_config
 from detection.settings import Settings
@@ -139,6 +140,30 @@ def test_each_worker_has_a_name_of_its_own_and_all_are_fenced(scene: Scene) -> N
         with pytest.raises(DeliveryError):
             outbox.confirm()
     assert sorted(scene.reader.seen()) == [b"0", b"1", b"2"]
+
+
+def test_who_is_alone_goes_on_with_the_producer_that_shut_the_others_out(scene: Scene) -> None:
+    older = scene.outbox()
+    scene.write(older, b"on its way")
+    older.poll()
+    fenced = fence(scene.config, scene.settings.application_id, 2)
+    made: list[Any] = []
+
+    def client(config: dict[str, Any]) -> Producer:
+        made.append(config)
+        return Producer(config)
+
+    outboxes = TransactionalOutboxes(
+        scene.config, scene.settings.application_id, client, clock=scene.clock, fenced=fenced
+    )
+    newer = outboxes.open(0)
+    scene.write(newer, b"newer")
+    newer.confirm()
+
+    assert made == []
+    wait_until(lambda: scene.reader.seen() == [b"newer"])
+    with pytest.raises(DeliveryError):
+        older.confirm()
 
 
 def test_the_ticks_of_a_worker_end_when_told_and_give_no_item(scene: Scene) -> None:

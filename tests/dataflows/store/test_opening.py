@@ -149,7 +149,9 @@ def test_what_is_on_another_machine_is_not_missed(closed: Path, tmp_path: Path) 
     part(store, 1).unlink()
 
     given = Arguments(store=store, process=0, processes=2, together=False)
-    Store.open(given, **OURS).close()
+    ours = Store.open(given, **OURS)
+    ours.prepare()
+    ours.close()
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------
