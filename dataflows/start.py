@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -174,35 +174,36 @@ def _fenced(
         where = settings.kafka_broker_url
         msg = f"{where}: is an embedded broker, whose transactions isolate nothing: set DELIVERY=at_least_once"
         raise BrokerError(msg)
+    store: Store | None = None
+    if given.store is not None:
+        store = Store.open(
+            given,
+            application=settings.application_id,
+            cluster=cluster,
+            pack=pack.hash,
+            topics=pack.topics_in,
+            fresh=settings.fraud_fresh,
+            committed=lambda: committed(consumer_config(settings), places(inputs)),
+        )
+        _stores.append(store)
+        began = store.deployment.began_at
+        workers = store.deployment.fence_up_to(workers)
+        first = store.deployment.ends(
+            outputs, lambda new: ends_now(settings, places({topic: outputs[topic] for topic in new}))
+        )
     fenced: list[TransactionalProducerClient] = []
-    with ThreadPoolExecutor(1) as meanwhile:
-        looked: Future[None] | None = None
-        if given.store is not None:
-            store = Store.open(
-                given,
-                application=settings.application_id,
-                cluster=cluster,
-                pack=pack.hash,
-                topics=pack.topics_in,
-                fresh=settings.fraud_fresh,
-                committed=lambda: committed(consumer_config(settings), places(inputs)),
-            )
-            _stores.append(store)
-            looked = meanwhile.submit(store.prepare)  # the brokers take half a second to end what was open
-            began = store.deployment.began_at
-            workers = store.deployment.fence_up_to(workers)
-            first = store.deployment.ends(
-                outputs, lambda new: ends_now(settings, places({topic: outputs[topic] for topic in new}))
-            )
+    with ThreadPoolExecutor(1) as meanwhile:  # the brokers take half a second to end what was open
+        prepared = None if store is None else meanwhile.submit(store.prepare)
         if settings.delivery == "exactly_once":
             fenced = fence(producer, settings.application_id, workers)
-        if looked is not None:
-            looked.result()
+        if prepared is not None:
+            prepared.result()
     # Also where another pack wrote: what it answered must not be answered again.
     earlier = {address.rpartition("/")[0] for address in first or ()} & topics.keys()
     ends = ends_now(settings, places({**outputs, **{topic: topics[topic] for topic in earlier}}))
     tails = Tails(consumer_config(settings), ends, ends if first is None else first)
-    return tails, began, fenced if given.processes == 1 else []
+    # Of several processes each fences. Those of workers that are gone have done what they were made for.
+    return tails, began, fenced[: given.total_workers] if given.processes == 1 else []
 
 
 def _refuse(error: Exception) -> NoReturn:
