@@ -248,12 +248,20 @@ print("all of it", flush=True)
 """
 
 
+def last_change(log: Path) -> int:
+    """When it was written to, ns; 0 if it is gone, as it is when whoever had the file open closes it."""
+    try:
+        return log.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def wait_for_writes(store: Path, number: int) -> None:
     """Wait until the logs of a store were seen to change so often."""
     deadline = time.monotonic() + 30
     seen: list[int] = []
     while number > 0 and time.monotonic() < deadline:
-        now = [path.stat().st_mtime_ns for path in sorted(store.glob("*-wal"))]
+        now = [last_change(path) for path in sorted(store.glob("*-wal"))]
         number -= now != seen
         seen = now
         time.sleep(0.001)
