@@ -1,11 +1,11 @@
-# One image for every part: `docker run … fraud-streams run`, `… simulate clicks`, `… check`.
+# One image for every part: `docker run … fraud-streams run`, `… simulate clicks`, `… check`, `… web`, `… alerts`.
 FROM python:3.12-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
-COPY requirements/base.txt requirements/build.txt requirements/
+COPY requirements/image.txt requirements/build.txt requirements/
 # Before the source, so that a change of the source does not fetch the dependencies again.
 RUN python -m venv /opt/fraud \
-    && /opt/fraud/bin/pip install --require-hashes --only-binary :all: -r requirements/base.txt \
+    && /opt/fraud/bin/pip install --require-hashes --only-binary :all: -r requirements/image.txt \
     && pip install --require-hashes --only-binary :all: -r requirements/build.txt
 COPY . .
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \

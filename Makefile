@@ -8,18 +8,19 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lock bench clean
+.PHONY: help install demo test check lock bench screenshots clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(INSTALLED) ## Make .venv with the `fraud` command and all tools (the others do it when needed)
 
 demo: $(INSTALLED) ## See it work, until Ctrl-C: [SECONDS=20] [SUMMARY=file] [BROKER=kafka]
 	$(BIN)/fraud demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SUMMARY),--summary $(SUMMARY)) $(if $(BROKER),--broker $(BROKER))
 
+# Three files at a time, however few the cores: most tests wait. Each process has brokers of its own. One at a time: ARGS=-n0
 test: $(INSTALLED) ## Run all tests, those on a real Kafka too: [ARGS="tests/detection -x"]
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types, import directions, locks
 	$(BIN)/ruff check
@@ -33,6 +34,9 @@ lock: $(INSTALLED) ## Pin the dependencies of pyproject.toml anew: [ARGS=--upgra
 
 bench: $(INSTALLED) ## Measure how many events a second, and how late their verdicts are: [ARGS="--latency 20"]
 	$(BIN)/python -m bench.throughput $(ARGS)
+
+screenshots: $(INSTALLED) ## Make the pictures of the pages in docs/images anew; wants chromium
+	$(BIN)/python -m docs.screenshots
 
 clean: ## Remove all that make and the tools made here; never a recovery store
 	rm -rf .venv dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

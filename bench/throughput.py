@@ -4,6 +4,7 @@
     python -m bench.throughput --records 200000 --pairs 1
     python -m bench.throughput --pack payments     # the payments pack with all its rules; the bare loop stays
     python -m bench.throughput --latency 20        # 20 s at 5,000 clicks/s: append to append
+    python -m bench.throughput --latency 20 --rate 2000 --trees 100   # the same with a model
 
 Starts a real Apache Kafka (or uses TEST_KAFKA_BROKER). Runs alternate, since other work on the machine drifts: quote
 the ratio of the medians. The rate is between the first and the last output record, by the broker's clock; CPU seconds
@@ -32,6 +33,7 @@ from bytewax.recovery import init_db_dir
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from bench.models import forest, put
 from broker.apache import ApacheKafka
 from simulation import TRAFFIC
 
@@ -66,6 +68,7 @@ def main() -> None:
     parser.add_argument("--delivery", choices=["exactly_once", AT_LEAST_ONCE], default="exactly_once")
     parser.add_argument("--latency", type=int, default=0, help="measure latency for so many seconds instead")
     parser.add_argument("--rate", type=int, default=5_000, help="clicks a second for --latency")
+    parser.add_argument("--trees", type=int, default=0, help="score with so many trees for --latency")
     parser.add_argument("--bare", metavar="BROKER,IN,FRAUD,LEGIT,RECORDS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
@@ -73,7 +76,9 @@ def main() -> None:
         return
     with kafka() as broker:
         if options.latency:
-            latency(broker, options.latency, options.rate, options.snapshot, options.delivery)
+            latency(
+                broker, options.latency, options.rate, options.snapshot, delivery=options.delivery, trees=options.trees
+            )
         else:
             throughput(
                 broker,
@@ -222,7 +227,7 @@ def measure(broker: str, topics: list[str], records: int) -> tuple[float, int]:
 # --- latency ---------------------------------------------------------------------------------------------------------
 
 
-def latency(broker: str, seconds: int, rate: int, snapshot: int, delivery: str) -> None:
+def latency(broker: str, seconds: int, rate: int, snapshot: int, *, delivery: str, trees: int) -> None:
     """Clicks at a steady rate; how long after the input's append the verdict is appended, and seen by a reader.
 
     The reader takes what is committed only, as most do.
@@ -234,7 +239,7 @@ def latency(broker: str, seconds: int, rate: int, snapshot: int, delivery: str) 
     seen: list[tuple[float, Sequence[Message]]] = []
     warm_up, total = 2 * rate, (seconds + 2) * rate
     reading = threading.Thread(target=follow, args=(broker, outputs, total, seen))
-    with dataflow(broker, "clicks", topic, "latency", processes=1, snapshot=snapshot, delivery=delivery):
+    with dataflow(broker, "clicks", topic, "latency", processes=1, snapshot=snapshot, delivery=delivery, trees=trees):
         reading.start()
         time.sleep(3)
         begin = time.monotonic()
@@ -298,6 +303,7 @@ def dataflow(
     processes: int,
     snapshot: int,
     delivery: str = "exactly_once",
+    trees: int = 0,
 ) -> Iterator[None]:
     """The real thing: `bytewax.run dataflows.fraud` with a recovery store, as an operator starts it."""
     folder = Path(tempfile.mkdtemp())
@@ -305,6 +311,8 @@ def dataflow(
     text, _, _ = (ROOT / "packs" / file.name).read_text().partition("# The counter form")
     for role, old in PACKS[pack].items():
         text = text.replace(f'topic = "{old}"', f'topic = "{topic if role == "in" else f"{name}-{role}"}"')
+    if trees:
+        text += put(folder, text, "click", ["clicks_on_url"], forest(trees, 31, 1))
     file.write_text(text)
     store = folder / "store"
     store.mkdir()
@@ -362,7 +370,7 @@ def payments(records: int) -> Iterator[tuple[bytes, bytes]]:
     Of as many simulated populations as it takes for each user to pay a few times only: of one, everybody would pay each
     second, and every payment would be a fraud.
     """
-    populations = [TRAFFIC["payments"].generator(seed, 0.05) for seed in range(max(1, records // 5_000))]
+    populations = [TRAFFIC["payments"].generator(seed, 0.05) for seed in range(max(1, records // 100_000))]
     start = int(time.time() * 1000) - records
     for number in range(records):
         payment = populations[number % len(populations)]((start + number) * 1000)

@@ -1,6 +1,7 @@
 """What a running dataflow keeps asking the cluster: have topics gained partitions, and where do partitions end?"""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,11 @@ _ROUNDS: Final = 10
 
 _PATIENCE_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.1
-_YOUNG: Final = MOVING | {KafkaError.UNKNOWN_TOPIC_OR_PART}
+_YOUNG: Final = MOVING | {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+}
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +61,11 @@ class ClusterWatch:
         """The offset after the last record, by `topic/partition`; a partition not yet answered is missing."""
         return self._ends.latest
 
+    @property
+    def answers(self) -> int:
+        """How many rounds in which every end was told."""
+        return self._ends.answers
+
     def refresh(self) -> None:
         """Take what was answered, and ask anew. Never waits."""
         self._ends.refresh()
@@ -86,23 +96,15 @@ def places(partitions: Mapping[str, int]) -> list[tuple[str, int]]:
     return [(topic, number) for topic, count in partitions.items() for number in range(count)]
 
 
-def look(settings: Settings) -> tuple[str, dict[str, int]]:
-    """The name that the cluster gave itself, and how many partitions each of its topics has.
-
-    Raises:
-        BrokerError: It does not answer.
-    """
-    admin = AdminClient(admin_config(settings))
-    try:
-        found = admin.list_topics(timeout=_PATIENCE_SECONDS)
-    except KafkaException as exception:
-        msg = f"{settings.kafka_broker_url}: does not tell its topics: {error_in(exception).str()}"
-        raise BrokerError(msg) from None
-    return str(found.cluster_id or ""), {name: len(topic.partitions) for name, topic in found.topics.items()}
-
-
-def ends_now(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[str, int]:
+def ends_now(
+    settings: Settings, partitions: Iterable[tuple[str, int]], admin: AdminClient | None = None
+) -> dict[str, int]:
     """The offset after the last record of each of the partitions, by `topic/partition`.
+
+    Args:
+        settings: Where the broker is, and how to talk to it.
+        partitions: Topics and partition numbers.
+        admin: A client that has had an answer before; without one it is made.
 
     Raises:
         BrokerError: The cluster does not tell.
@@ -111,7 +113,11 @@ def ends_now(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[
     wanted = {TopicPartition(topic, number): latest for topic, number in partitions}
     if not wanted:
         return {}
-    admin = AdminClient(admin_config(settings))  # it answers as long as it lives
+    if admin is None:
+        admin = AdminClient(admin_config(settings))
+        with suppress(KafkaException):  # the question itself tells what is wrong
+            # One in fifteen clients that are asked before they are connected asks the broker only 3 s later.
+            admin.list_topics(timeout=_PATIENCE_SECONDS)
     deadline = monotonic() + _PATIENCE_SECONDS
     while True:
         found: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(wanted, request_timeout=_PATIENCE_SECONDS)
@@ -124,3 +130,5 @@ def ends_now(settings: Settings, partitions: Iterable[tuple[str, int]]) -> dict[
             msg = f"{settings.kafka_broker_url}: does not tell where its topics end: {error.str()}"
             raise BrokerError(msg)
         sleep(_RETRY_SECONDS)
+        with suppress(KafkaException):  # the client may still have the leader's epoch from before it went
+            admin.list_topics(timeout=_PATIENCE_SECONDS)

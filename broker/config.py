@@ -93,6 +93,10 @@ def producer_config(settings: Settings) -> dict[str, Any]:
         # Never give a message up: one that timed out may still have been written, and giving up one partition's
         # batch makes the client write others' again (librdkafka #4953). The sink has its own deadline.
         "message.timeout.ms": 0,
+        # So nothing but the metadata tells that a topic was deleted: a transaction that begins with it asks for ever.
+        "topic.metadata.refresh.interval.ms": 10_000,
+        # And it hopes so long that the topic will turn up again: by default until an alarm says that nothing goes on.
+        "topic.metadata.propagation.max.ms": 10_000,
         # Success is counted by flush(); a callback for each of 200,000 records a second is not needed.
         "delivery.report.only.error": True,
         # 5 ms fill a batch under load, and nobody notices them.

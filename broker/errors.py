@@ -21,6 +21,7 @@ MOVING = frozenset(
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001  (its public name) the client has not heard of a young one yet
     }
 )
 """Said of a partition that is looking for its leader: young, or of a broker that goes, comes or was frozen."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -36,14 +36,33 @@ class TopicSpec:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
+class Look(NamedTuple):
+    """What a cluster told.
+
+    Attributes:
+        cluster: The name that it gave itself.
+        partitions: How many partitions each of its topics has.
+        admin: The client that was told.
+    """
+
+    cluster: str
+    partitions: dict[str, int]
+    admin: AdminClient
+
+
 class _Cluster:
     """An admin client that knows why it gets no answer.
 
     The error of a call says only that nothing came; that the login was refused or TLS failed is told to `error_cb`.
+
+    Attributes:
+        address: Where it is asked for.
+        name: The name that the cluster gave itself, once it has told its topics.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.address = settings.kafka_broker_url
+        self.name = ""
         self._reasons: list[KafkaError] = []
         config: dict[str, Any] = {**admin_config(settings), "error_cb": self._reasons.append}
         self._log: ClientLog = config["logger"]
@@ -63,6 +82,7 @@ class _Cluster:
                 if time.monotonic() >= deadline:
                     raise self._silence(error_in(exception)) from None
             else:
+                self.name = str(found.cluster_id or "")
                 return {
                     name: len(topic.partitions)
                     for name, topic in found.topics.items()
@@ -93,18 +113,32 @@ def preflight(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
         topics: The names that are needed.
 
     Raises:
+        BrokerError: As `look`.
+    """
+    needed = list(dict.fromkeys(topics))
+    partitions = look(settings, needed).partitions
+    return {topic: partitions[topic] for topic in needed}
+
+
+def look(settings: Settings, topics: Iterable[str]) -> Look:
+    """What the cluster tells of itself and its topics.
+
+    Args:
+        settings: Where the broker is, and how to talk to it.
+        topics: The names that are needed.
+
+    Raises:
         BrokerError: No broker answers within 9 seconds, it refuses us, or topics are missing; in one line.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     cluster = _Cluster(settings)
     partitions = cluster.partitions(deadline)
-    needed = list(dict.fromkeys(topics))
-    missing = [topic for topic in needed if topic not in partitions]
+    missing = [topic for topic in dict.fromkeys(topics) if topic not in partitions]
     if missing:
         subject = f"topic {missing[0]} does" if len(missing) == 1 else f"topics {', '.join(missing)} do"
         msg = f"{subject} not exist on {cluster.address}: create what is missing with `fraud topics`"
         raise BrokerError(msg)
-    return {topic: partitions[topic] for topic in needed}
+    return Look(cluster.name, partitions, cluster.admin)
 
 
 def create_missing(settings: Settings, topics: Mapping[str, TopicSpec]) -> list[str]:

@@ -21,6 +21,7 @@ class Vitals:
         snapshot_at: When it was last asked, on the monotonic clock, s.
         started_at: When the process began, on the monotonic clock, s.
         stalled: Partitions that grow and are not read on.
+        paused: Whether nothing is read on purpose.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Vitals:
         self.snapshot_at: float | None = None
         self.started_at = monotonic()
         self.stalled: frozenset[str] = frozenset()
+        self.paused = False
         self._offsets: list[dict[str, int]] = []
 
     def follow(self, partitions: Iterable[tuple[str, int]], offsets: dict[str, int]) -> None:

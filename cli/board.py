@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.score import Score
-from cli.terminal import clean
-from sources.verdicts import DEAD, OTHER, STYLES, WORDS, clock
+from cli.terminal import STYLES, clean
+from sources.verdicts import DEAD, OTHER, WORDS, clock
 
 _WORST, _MEDIAN = 0.99, 0.5
 

@@ -22,6 +22,7 @@ from broker.embedded import EmbeddedBroker
 from broker.logs import logs_to_stderr
 from broker.topics import create_missing
 from cli import board
+from cli.demo_page import live_page
 from cli.demo_parts import DataflowError, DataflowProcess, Reader, Traffic
 from cli.errors import PROBLEMS, UsageError
 from cli.project import topics_of
@@ -35,6 +36,7 @@ _PARTITIONS = 4
 _HIGHEST_RATE = 5_000.0
 """Events a second that this process can send, read and count beside the dataflow, on two cores."""
 
+_HIGHEST_PORT = 65_535
 _READY_SECONDS = 60.0
 _STRAGGLER_SECONDS = 5.0
 _READ_SECONDS = 0.1
@@ -54,6 +56,7 @@ def demo(
     seconds: Positive | None = None,
     summary: Path | None = None,
     rate: Annotated[float, Parameter(validator=validators.Number(gte=1, lte=_HIGHEST_RATE))] = 500.0,
+    port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=_HIGHEST_PORT))] = 5000,
 ) -> int:
     """Show everything at work.
 
@@ -64,6 +67,7 @@ def demo(
         seconds: End after so long. Without it: at Ctrl-C.
         summary: Write what was counted to this file, as JSON.
         rate: Events per second, of all kinds together.
+        port: Where on 127.0.0.1 the live page is; 0 for any that is free.
     """
     _check_summary(summary)
     logs_to_stderr()
@@ -72,6 +76,7 @@ def demo(
     try:
         with ExitStack() as opened:
             settings, pack = _stage(opened, broker, console)
+            opened.enter_context(live_page(settings, pack, port, console))
             reader = opened.enter_context(closing(Reader(settings, pack)))
             dataflow = opened.enter_context(closing(DataflowProcess(settings, _temporary_folder(opened))))
             traffic = opened.enter_context(closing(Traffic(settings, secrets.randbits(32))))
@@ -114,7 +119,8 @@ def _stage(opened: ExitStack, kind: BrokerKind, console: Terminal) -> tuple[Sett
     if kind == "embedded":
         embedded = opened.enter_context(EmbeddedBroker())
         settings, pack = _defaults(embedded.address, "at_least_once")  # its transactions isolate nothing
-        for topic in topics_of(settings, pack):
+        # `fraud web` makes its topics itself, which this broker cannot do for it.
+        for topic in (*topics_of(settings, pack), settings.labels_topic, settings.audit_topic):
             embedded.create_topic(topic, _PARTITIONS)
     else:
         kafka = opened.enter_context(ApacheKafka(progress=console.print))

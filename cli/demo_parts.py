@@ -19,7 +19,8 @@ from detection.pack import Pack
 from detection.settings import Settings
 from simulation import DEFAULT_FRAUD_SHARE, TRAFFIC
 from simulation.produce import run
-from sources.verdicts import OtherError, headers_of, text_of
+from sources.reading import headers_of
+from sources.verdicts import OtherError, read_dead_letter
 
 _SHARES: Final = {"clicks": 0.4, "counter": 0.1, "transfers": 0.2, "payments": 0.3}
 """Of the rate, by kind of traffic."""
@@ -182,16 +183,13 @@ class Reader:
             origin = f"{topic}/{message.partition()}/{message.offset()}"
             self.score.take_event(origin, at, fraud=_labelled_fraud(message))
         elif topic == self._dead_letters:
-            self.score.take_dead_letter(text_of(headers_of(message).get("fraud.origin")), at)
+            self.score.take_dead_letter(read_dead_letter(message)[0], at)
         else:
             self.score.take_verdict(topic, message.key(), message.value() or b"", at)
 
 
 def _labelled_fraud(message: Message) -> bool:
-    try:
-        return headers_of(message).get("label") == b"fraud"
-    except OtherError:  # somebody else's event, which gets its verdict like any other
-        return False
+    return dict(headers_of(message) or ()).get("label") == b"fraud"
 
 
 def _neutral(environment: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 from broker.errors import BrokerError, error_in
 from dataflows.store.deployment import StoreError
 from dataflows.store.skips import SkipError
-from detection.errors import PackError
+from detection.errors import ModelError, PackError, TrainingError
 from detection.settings import SettingsError
 from simulation.produce import DeliveryError
 from sources.files import FileError
@@ -34,7 +34,7 @@ def tell(error: Exception) -> int:
             lines, code = [f"fraud: {error}"], USAGE
         case BrokerError() | DeliveryError():
             lines, code = [f"fraud: {error}"], BROKER
-        case FileError() | StoreError() | SkipError():
+        case FileError() | ModelError() | StoreError() | SkipError() | TrainingError():
             lines, code = [f"fraud: {error}"], PROBLEMS
         case OSError(filename=str() | Path() as path):
             lines, code = [f"fraud: {path}: {error.strerror}"], PROBLEMS

@@ -7,12 +7,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, KafkaError
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from broker.logs import logs_to_stderr
-from broker.whole import open_consumer, raise_lasting
 from cli.errors import PROBLEMS, UsageError
 from cli.terminal import Terminal, clean, stdout
 from detection.codec import Event
@@ -23,6 +21,7 @@ from detection.program import Engine
 from detection.records import DeadLetter, Record
 from detection.settings import Settings
 from sources.files import FileError, import_duckdb, read_file
+from sources.stored import read_stored
 
 ORIGIN: Final = "_origin"
 """The column with the address of the record."""
@@ -68,9 +67,9 @@ def features(
         raise UsageError(msg)
     logs_to_stderr()
     settings = Settings()
-    loaded = load([pack], settings.topics)
+    loaded = load([pack], settings.topics, model_files=False)
     kind = _event_type(loaded, event, topic)
-    records = read_file(input, kind) if input else _read_topic(settings, str(topic), kind)
+    records = read_file(input, kind) if input else _stored(settings, str(topic), kind)
     table = _Table(kind)
     import_duckdb()  # missing: told before the work, not after it
     with TemporaryDirectory(dir=output.parent, prefix=".features-") as folder:
@@ -198,21 +197,7 @@ _CONVERT: Final[Mapping[Kind, Callable[[int], Any]]] = {
 }
 
 
-def _read_topic(settings: Settings, topic: str, event: EventType) -> Iterator[Record]:
-    consumer = open_consumer(settings, [topic], OFFSET_BEGINNING, {"enable.partition.eof": True})
-    left = {part.partition for part in consumer.assignment()}
-    try:
-        while left:
-            for message in consumer.consume(_BATCH, 0.2):
-                error = message.error()
-                if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (its public name)
-                    left.discard(message.partition())
-                    continue
-                raise_lasting(message)
-                if error is None:
-                    partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-                    kind, stamp = message.timestamp()
-                    stamp = stamp if kind else -1  # as live: nobody said
-                    yield Record(event.topic, partition, offset, stamp, message.key(), message.value())
-    finally:
-        consumer.close()
+def _stored(settings: Settings, topic: str, event: EventType) -> Iterator[Record]:
+    """The records of a topic, as if they came from the event's own."""
+    for record in read_stored(settings, [topic]):
+        yield Record(event.topic, record.partition, record.offset, record.timestamp, record.key, record.value)

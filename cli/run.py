@@ -57,7 +57,7 @@ def run(
         frozen_after: Seconds without a word from a process until all are killed and started again; 0: never.
     """
     logs_to_stderr()
-    settings, pack = read_project()
+    settings, pack = read_project(model_files=True)
     check_environment(os.environ, processes)
     if recovery_dir.is_dir():
         StoreLock.take(recovery_dir, 0, 1).release()  # no cluster has it: told before anything is started

@@ -4,6 +4,7 @@ import secrets
 import sys
 import threading
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated, Literal
 
 from confluent_kafka import Producer
@@ -19,6 +20,8 @@ from cli.stopping import stop_event
 from cli.terminal import Terminal, stdout
 from detection.settings import Settings
 from simulation import DEFAULT_FRAUD_SHARE, TRAFFIC
+from simulation.files import write_season
+from simulation.handbook import season
 from simulation.produce import Progress, run
 
 _EVENTS_PER_SECOND = 10.0
@@ -28,7 +31,7 @@ Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 
 
 def simulate(
-    kind: Literal["clicks", "transfers", "payments"],
+    kind: Literal["clicks", "transfers", "payments", "handbook"],
     /,
     *,
     counter: bool = False,
@@ -37,28 +40,35 @@ def simulate(
     seconds: Positive | None = None,
     seed: int | None = None,
     fraud_share: Share = DEFAULT_FRAUD_SHARE,
+    output: Path | None = None,
 ) -> int:
-    """Send labelled traffic.
+    """Send labelled traffic, or write a season of card payments to a file.
 
     Args:
-        kind: What to send.
+        kind: What to send; handbook: 183 days of card payments, for `fraud evaluate`.
         counter: Clicks in their counter form: how often one button was pressed.
         rate: Events per second. Without it: 10, and for transfers TRANSACTIONS_PER_SECOND.
         count: End after so many events.
         seconds: End after so long.
         seed: Send the same events again as a run with this seed did. Without it: another one each time.
         fraud_share: Which share of the events is a fraud.
+        output: The .csv or .parquet file that handbook writes.
     """
+    if (output is None) == (kind == "handbook"):
+        msg = f"--output: expected with handbook, and with nothing else, got {output or 'none'} with {kind}"
+        raise UsageError(msg)
     if counter and kind != "clicks":
         msg = f"--counter: expected with clicks, got {kind}"
         raise UsageError(msg)
+    seed = secrets.randbits(32) if seed is None else seed
+    if output is not None:
+        return _write_season(seed, output)
     logs_to_stderr()
     console = stdout()
     settings = Settings()
     traffic = TRAFFIC["counter" if counter else kind]
     topic = settings.transactions_topic if kind == "transfers" else traffic.topic
     rate = rate or (settings.transactions_per_second if kind == "transfers" else _EVENTS_PER_SECOND)
-    seed = secrets.randbits(32) if seed is None else seed
     preflight(settings, [topic])
     stop = stop_event()
     console.print(f"{topic} on {settings.kafka_broker_url}: {rate:g} a second, seed {seed}")
@@ -83,4 +93,13 @@ def simulate(
         f"sent {done.sent:,} events in {done.seconds:.1f} s ({done.sent / max(done.seconds, 1e-9):,.1f} a second), "
         f"{done.frauds:,} of them frauds"
     )
+    return 0
+
+
+def _write_season(seed: int, output: Path) -> int:
+    drawn = season(seed)
+    write_season(drawn, output)
+    frauds = sum(payment.scenario > 0 for payment in drawn.payments)
+    count = len(drawn.payments)
+    stdout().print(f"{count:,} payments, {frauds:,} of them frauds ({frauds / count:.2%}), seed {seed}: {output}")
     return 0

@@ -13,8 +13,9 @@ from broker.logs import logs_to_stderr
 from broker.whole import open_consumer, raise_lasting
 from cli.project import read_project
 from cli.stopping import stop_event
-from cli.terminal import clean, stdout
-from sources.verdicts import DEAD, OTHER, STYLES, WORDS, OtherError, clock, headers_of, read_verdict, text_of, topic_of
+from cli.terminal import STYLES, clean, stdout
+from sources.masking import Masking
+from sources.verdicts import DEAD, OTHER, WORDS, OtherError, clock, read_dead_letter, read_verdict, text_of, topic_of
 
 _BATCH = 1_000
 _WAIT_SECONDS = 0.2
@@ -44,6 +45,7 @@ def tail(
     decision: tuple[Literal["fraud", "review", "legit", "dead"], ...] = (),
     from_beginning: bool = False,
     json: bool = False,
+    show_personal: bool = False,
     count: Annotated[int, Parameter(validator=validators.Number(gte=1))] | None = None,
 ) -> int:
     """Follow the verdicts.
@@ -51,6 +53,7 @@ def tail(
     Args:
         decision: Only these; may be given several times.
         from_beginning: Begin with the oldest ones in the topics, not with those to come.
+        show_personal: Show personal fields (`pii` of the packs) as they are.
         json: Write the verdicts themselves, one JSON object a line.
         count: End after so many.
     """
@@ -58,6 +61,7 @@ def tail(
     stop = stop_event()
     settings, pack = read_project()
     console = stdout()
+    masking = None if show_personal else Masking(pack)
     wanted = {word.upper() for word in decision}
     start = OFFSET_BEGINNING if from_beginning else OFFSET_END
     consumer = open_consumer(settings, [*pack.topics_out, settings.dead_letter_topic], start)
@@ -68,11 +72,11 @@ def tail(
                 raise_lasting(message)
                 if message.error():
                     continue
-                line = read_line(message, settings.dead_letter_topic)
+                line = read_line(message, settings.dead_letter_topic, masking)
                 if wanted and line.word not in wanted:
                     continue
                 if json:
-                    sys.stdout.write(json_line(message, line) + "\n")
+                    sys.stdout.write(json_line(message, line, masking) + "\n")
                 else:
                     console.print(_shown(line))
                 left = None if left is None else left - 1
@@ -84,14 +88,21 @@ def tail(
     return 0
 
 
-def read_line(message: Message, dead_letter_topic: str) -> Line:
-    """What a record of an output topic says."""
+def read_line(message: Message, dead_letter_topic: str, masking: Masking | None = None) -> Line:
+    """What a record of an output topic says, with what is personal masked if there is a way to."""
+    line = _read_line(message, dead_letter_topic)
+    if masking is None:
+        return line
+    key, text = masking.texts(line.word, line.topic, message.value() or b"", line.key, line.text)
+    return line._replace(key=key, text=text)
+
+
+def _read_line(message: Message, dead_letter_topic: str) -> Line:
     at = message.timestamp()[1]
     key = text_of(message.key())
     try:
         if message.topic() == dead_letter_topic:
-            headers = headers_of(message)
-            origin, error = text_of(headers.get("fraud.origin")), text_of(headers.get("fraud.error"))
+            origin, error = read_dead_letter(message)
             return Line(DEAD, at, topic_of(origin), key, error)
         answer = read_verdict(message.value() or b"")
     except OtherError as error:
@@ -99,10 +110,13 @@ def read_line(message: Message, dead_letter_topic: str) -> Line:
     return Line(WORDS[answer.verdict.decision], at, topic_of(answer.verdict.origin), key, "; ".join(answer.reason))
 
 
-def json_line(message: Message, line: Line) -> str:
+def json_line(message: Message, line: Line, masking: Masking | None = None) -> str:
     """A verdict as it is, on one line; anything else as an object that says what it is."""
+    held = message.value()
+    if masking is not None and held is not None:
+        held = masking.value(line.word, line.topic, held)
     if line.word in WORDS.values():
-        value = msgspec.json.format(message.value() or b"", indent=-1)
+        value = msgspec.json.format(held or b"", indent=-1)
     else:
         value = msgspec.json.encode(
             {
@@ -110,7 +124,7 @@ def json_line(message: Message, line: Line) -> str:
                 "topic": line.topic,
                 "key": line.key,
                 "error": line.text,
-                "value": text_of(message.value()),
+                "value": text_of(held),
             }
         )
     # JSON allows these as they are, but some terminals act on them.

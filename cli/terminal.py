@@ -7,6 +7,9 @@ from rich.console import Console
 from typing_extensions import override
 
 _ESCAPES: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\)|\x9b[0-?]*[ -/]*[@-~]", re.DOTALL)
+STYLES: Final = {"FRAUD": "bold red", "REVIEW": "yellow", "LEGIT": "green", "DEAD": "magenta"}
+"""Colours beside the words for verdicts, never instead of them."""
+
 _HIDDEN: Final = "�"
 
 

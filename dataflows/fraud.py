@@ -17,7 +17,6 @@ from dataflows.metrics import watch
 from dataflows.sinks import Sinks
 from dataflows.store.quarantine import Guard, Quarantine
 from detection.codec import Event
-from detection.lists import Lists
 from detection.pack import Pack
 from detection.program import Program
 from detection.records import Record, Verdict
@@ -25,15 +24,15 @@ from sinks.kafka import write
 from sources.answered import Answered
 
 
-def unchanged(lists: Lists) -> None:
-    """Leave the lists of a pack as they were loaded."""
+def unchanged(program: Program) -> None:
+    """Leave the lists and models of a pack as they were loaded."""
 
 
 def build(
     pack: Pack,
     source: FixedPartitionedSource[Record, Any],
     sinks: Sinks,
-    refresh: Callable[[Lists], None] = unchanged,
+    refresh: Callable[[Program], None] = unchanged,
     answered: Answered | None = None,
     *,
     quarantine: Quarantine | None = None,
@@ -44,7 +43,7 @@ def build(
         pack: What the records mean.
         source: Where they come from.
         sinks: Where the answers go.
-        refresh: Brings the pack's lists up to date, before each batch of events is judged.
+        refresh: Brings the pack's lists and models up to date, before each batch of events is judged.
         answered: Where the source marks the records that were answered before a restart.
         quarantine: What is known of records that crash the dataflow.
     """
@@ -72,7 +71,7 @@ def judge(
     step_id: str,  # noqa: ARG001  Bytewax reads it
     up: Stream[Event],
     program: Program,
-    refresh: Callable[[Lists], None],
+    refresh: Callable[[Program], None],
     guard: Guard,
 ) -> Stream[Verdict]:
     """Judge each event by the rules of its type, unless it has its verdict already."""
@@ -84,7 +83,7 @@ def judge(
     guarded = guard.over("rules", judged)
 
     def verdicts(events: list[Event]) -> list[Verdict]:
-        refresh(program.lists)
+        refresh(program)
         return guarded(events)
 
     return op.flat_map_batch("rules", up, verdicts)

@@ -1,7 +1,7 @@
 """Metrics in the Prometheus registry, which Bytewax serves at `/metrics` when `BYTEWAX_DATAFLOW_API_ENABLED` is set."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import monotonic
 from weakref import WeakSet
 
@@ -27,6 +27,12 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("step", "history"),
     ),
     "fraud_list_errors": ("Records of a list's topic that could not be used.", ("list",)),
+    "fraud_model_swaps": ("How often another model was put in its place.", ("model",)),
+    "fraud_model_refused_files": ("Files of models that could not be used.", ("model",)),
+    "fraud_model_scores": (
+        "Scores of a model, of one event in ten, by tenths: 0.9 and above is tenth 9.",
+        ("model", "tenth"),
+    ),
     "fraud_dead_letters": ("Records that could not be judged.", ("topic",)),
 }
 """Name (Prometheus adds `_total`), meaning and labels of each metric."""
@@ -38,6 +44,15 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "fraud_restarts": ("How often the supervisor has started all processes again.", ()),
 }
 """Name, meaning and labels of each metric that may also fall."""
+
+MODEL_GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "fraud_model_info": ("1 for each model that is in use.", ("model", "role", "id")),
+    "fraud_model_stability": (
+        "Population stability index of what a model sees, and of its score, against its training.",
+        ("model", "feature"),
+    ),
+}
+"""The same, of models."""
 
 _programs: WeakSet[Program] = WeakSet()
 _vitals: WeakSet[Vitals] = WeakSet()
@@ -75,8 +90,34 @@ class ProgramCollector(Collector):
                     families["fraud_history_overflows"].add_metric((step.name, log.name), number)
             for name, number in program.lists.refused.items():
                 families["fraud_list_errors"].add_metric((name,), number)
+            _count_models(program, families)
             for topic, number in program.dead_letters.items():
                 families["fraud_dead_letters"].add_metric((topic,), number)
+        return families.values()
+
+
+def _count_models(program: Program, families: Mapping[str, CounterMetricFamily]) -> None:
+    for name, slot in program.models.slots.items():
+        families["fraud_model_swaps"].add_metric((name,), slot.swaps)
+        families["fraud_model_refused_files"].add_metric((name,), slot.refused)
+        for tenth, number in enumerate(slot.scores):
+            families["fraud_model_scores"].add_metric((name, str(tenth)), number)
+
+
+class ModelCollector(Collector):
+    """Tells which models the running programs use, and whether these still see what they were trained on."""
+
+    @override
+    def collect(self) -> Iterable[Metric]:
+        families = {
+            name: GaugeMetricFamily(name, meaning, labels=labels) for name, (meaning, labels) in MODEL_GAUGES.items()
+        }
+        for name, slot in (item for program in _programs for item in program.models.slots.items()):
+            for role, model in (("champion", slot.champion), ("challenger", slot.challenger)):
+                if model is not None:
+                    families["fraud_model_info"].add_metric((name, role, model.id), 1)
+            for feature, index in slot.seen.stability().items():
+                families["fraud_model_stability"].add_metric((name, feature), index)
         return families.values()
 
 
@@ -97,4 +138,5 @@ class VitalsCollector(Collector):
 
 
 REGISTRY.register(ProgramCollector())
+REGISTRY.register(ModelCollector())
 REGISTRY.register(VitalsCollector())

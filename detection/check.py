@@ -96,12 +96,11 @@ def _problem(failure: _Failure, file: str, places: Positions) -> Problem:
 def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iterator[tuple[int, str]]:
     """The events of one test at which it fails, by their index, each with what was expected and what came."""
     engine = Engine(pack)
-    for name, members in case.lists.items():
-        try:
-            engine.program.lists.replace(name, members)
-        except ValueError as error:
-            yield 0, f"lists: {name}: {error}"
-            return
+    try:
+        _set_up(engine, case)
+    except ValueError as error:
+        yield 0, str(error)
+        return
     places = engine.program.plan.values(event)
     at = START
     offset = 0
@@ -138,8 +137,20 @@ def _failures(pack: Pack, event: EventType, rule: Rule, case: CaseTable) -> Iter
             if fired != (fires and number == repeated.times):
                 expected, got = ("it not to fire", "it fired") if fired else ("it to fire", "it did not")
                 which = f" at number {number} of {repeated.times}" if repeated.times > 1 else ""
-                yield index, f"expected {expected}{which}, {got} ({_values(event, rule, places, decoded)})"
+                yield index, f"expected {expected}{which}, {got} ({_values(event, rule, places, case, decoded)})"
                 break
+
+
+def _set_up(engine: Engine, case: CaseTable) -> None:
+    """Put on the lists, and say of the models' scores, what a test wants."""
+    for name, members in case.lists.items():
+        try:
+            engine.program.lists.replace(name, members)
+        except ValueError as error:
+            msg = f"lists: {name}: {error}"
+            raise ValueError(msg) from None
+    for name, slot in engine.program.models.slots.items():
+        slot.fix(case.models.get(name))
 
 
 def _event_of(given: Mapping[str, object], pack: Pack, judged: EventType, *, fires: bool) -> EventType:
@@ -229,11 +240,15 @@ def _milliseconds(name: str, duration: Any) -> int:
     return micros // 1_000
 
 
-def _values(event: EventType, rule: Rule, places: Mapping[str, int], decoded: Event) -> str:
+def _values(event: EventType, rule: Rule, places: Mapping[str, int], case: CaseTable, decoded: Event) -> str:
     """What the rule looked at, such as `amount = 401`."""
     told = []
+    scores = {model.scored: case.models.get(model.name) for model in event.models}
     for name in rule.reads:
-        value = decoded.features[places[name]] if name in places else getattr(decoded, f"f_{name}")
+        if name in scores:
+            value = scores[name]
+        else:
+            value = decoded.features[places[name]] if name in places else getattr(decoded, f"f_{name}")
         text = "unknown" if value is None else msgspec.json.encode(show(event.symbols[name].kind, value)).decode()
         told.append(f"{name} = {text}")
     return ", ".join(told)

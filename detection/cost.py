@@ -36,6 +36,7 @@ _EVENT_MICROS: Final = 3.0  # decoding, the way to the key and back, the verdict
 _LOG_MICROS: Final = 0.5
 _FEATURE_MICROS: Final = 0.2
 _RULE_MICROS: Final = 0.02
+_TREE_MICROS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def cost_of(pack: Pack) -> Cost:
         kept = {id(log) for step in plan.steps.values() for log in step.logs.values() if log.event is event}
         seen = {id(plan.span_of(feature).log) for feature in event.features}
         mine = sum(features[feature.name] for feature in event.features)
+        mine += _TREE_MICROS * sum(model.trees for spec in event.models for model in spec.loaded)
         events[event.name] = _EVENT_MICROS + _LOG_MICROS * len(kept | seen) + mine + _RULE_MICROS * len(event.rules)
     return Cost(tuple(_histories(plan)), features, events)
 

@@ -40,3 +40,11 @@ class UndecodableError(ValueError):
 
 class StateError(RuntimeError):
     """A stored state that this release or pack cannot continue from."""
+
+
+class ModelError(ValueError):
+    """A model that cannot be used: its file, what was expected, what came."""
+
+
+class TrainingError(ValueError):
+    """No model can be made, or compared: what was expected, what came."""

@@ -6,15 +6,19 @@ The verdict is appended to the input's own bytes.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from detection.codec import Event
-from detection.features import EVIDENCE, OFFSET, ORIGIN_BITS, Plan, Span
+from detection.features import EVIDENCE, OFFSET, ORIGIN_BITS, Plan
 from detection.generated import define, indent
 from detection.kinds import EPOCH, Kind, money_text
-from detection.pack import Entry, EventType, Rule
+from detection.models.rows import row_source
+from detection.models.slots import Scored, Slot
+from detection.models.spread import EVERY
+from detection.pack import TOP, Entry, EventType, Rule
 from detection.records import Decision, Verdict
 
 HIGHEST_SCORE: Final = 100
@@ -63,18 +67,22 @@ class Judge:
         counts: What it did so far.
     """
 
-    def __init__(self, event: EventType, plan: Plan, lists: Mapping[str, Mapping[Any, Entry]]) -> None:
-        """Generate the judge of an event type, which reads these lists as they are at each event."""
+    def __init__(
+        self,
+        event: EventType,
+        plan: Plan,
+        lists: Mapping[str, Mapping[Any, Entry]],
+        slots: Mapping[str, Slot] = MappingProxyType({}),
+    ) -> None:
+        """Generate the judge of an event type, which reads these lists and models as they are at each event."""
         self.event = event
         self._lists = lists
+        self._slots = [slots[model.name] for model in event.models]
         self.counts = Counts(rules={rule.name: RuleCounts() for rule in event.rules})
         self._pack = plan.pack.hash
         self._values = plan.values(event)
         computed = plan.computed(event)
-        self._unpack = "".join(
-            f"x{place}, y{place}, z{place}, " if isinstance(item, Span) else f"v_{item.name}, "
-            for item, place in computed.items()
-        )
+        self._unpack = plan.unpacking(event)
         self._evidence = {
             feature.name: (computed[span], span.log.event.topic)
             for feature in event.features
@@ -99,9 +107,7 @@ class Judge:
         An event that is accepted without remark is answered by one format; every other by `_full`.
         """
         event = self.event
-        lines = ["hits = []", "raw = e.raw"]
-        if self._unpack:
-            lines += [f"{self._unpack}= e.features"]
+        lines = ["hits = []", "raw = e.raw", *self._unpack, *self._scoring()]
         for number, rule in enumerate(event.rules):
             if rule.condition.optional:
                 lines += [
@@ -114,13 +120,22 @@ class Judge:
         remarks = ["hits", "e.warming", "raw[-1] != 125", "e.clash", "e.time < e.watermark - LATENESS"]
         if all(item.optional for item in event.members):
             remarks += ["b'\"' not in raw"]  # {}: nothing to put a comma behind
-        lines += [f"if {' or '.join(remarks)}: return full(e, hits, added)"]
+        scored = "".join(
+            f"Scored(SPEC{number}, row{number}, m_{model.name}, told{number}, by{number}), "
+            for number, model in enumerate(event.models)
+        )
+        lines += [f"if {' or '.join(remarks)}: return full(e, hits, added, ({scored}))"]
         extra = ", extra" if event.added else ""
         if event.added:
             lines += ["fraudulent = False; decision = 'accept'; score = 0", f"extra = {self._added_source()}"]
-        value = f"b'%b%b%d/%d%b{'%b' if extra else ''}}}' % (raw[:-1], HEAD, e.partition, e.offset, TAIL{extra})"
+        told = f", {', '.join(f'told{number}' for number in range(len(event.models)))}, REST" if event.models else ""
+        models = ",".join("%b" for _ in event.models) + "%b" if event.models else ""
+        value = (
+            f"b'%b%b%d/%d%b{models}{'%b' if extra else ''}}}' "
+            f"% (raw[:-1], HEAD, e.partition, e.offset, TAIL{told}{extra})"
+        )
         lines += ["decisions['accept'] += 1", f"return Verdict(False, 'accept', TOPIC, e.key, {value}, e.lane)"]
-        head, tail = self._quiet()
+        head, tail, rest = self._quiet()
         shared: dict[str, Any] = {**event.constants.values, "encode": _encode, "show": show, "Kind": Kind}
         scope = {
             **shared,
@@ -131,12 +146,27 @@ class Judge:
             "TOPIC": event.topics["accept"],
             "HEAD": head,
             "TAIL": tail,
+            "REST": rest,
+            "Scored": Scored,
+            **{f"SLOT{number}": slot for number, slot in enumerate(self._slots)},
+            **{f"SPEC{number}": slot.spec for number, slot in enumerate(self._slots)},
             "Verdict": Verdict,
             "decisions": self.counts.decisions,
             "full": self._full,
         }
         scope["added"] = self._added_function(scope)
         return define(f"judge_{event.name}", [f"def judge_{event.name}(e):", *indent(lines)], scope)
+
+    def _scoring(self) -> list[str]:
+        """Each model's row, its score, and what the verdict tells of it."""
+        lines = []
+        for number, model in enumerate(self.event.models):
+            lines += [
+                f"row{number} = {row_source(self.event, model.features)}",
+                f"m_{model.name}, told{number}, by{number} = SLOT{number}.score(row{number})",
+                f"if not e.offset % {EVERY}: SLOT{number}.look_at(row{number}, m_{model.name})",
+            ]
+        return lines
 
     def _added_source(self) -> str:
         return " + ".join(
@@ -145,20 +175,22 @@ class Judge:
         )
 
     def _added_function(self, scope: dict[str, Any]) -> Callable[..., bytes]:
-        lines = ["def added(e, fraudulent, decision, score):"]
-        lines += [f"    {self._unpack}= e.features"] if self._unpack else []
+        scores = "".join(f", m_{model.name}" for model in self.event.models)
+        lines = [f"def added(e, fraudulent, decision, score{scores}):", *indent(self._unpack)]
         source = self._added_source() or "b''"
         return define("added", [*lines, f"    return {source}"], scope)
 
-    def _quiet(self) -> tuple[bytes, bytes]:
-        """What stands before and behind `partition/offset` in a verdict without remarks."""
-        answer = self._answer("accept", [], [], f"{self.event.topic}/{_MARK}", {}, late=False)
-        head, tail = _encode(answer).split(_encode(_MARK)[1:-1])
-        return b"," + head[1:], tail[:-1]
+    def _quiet(self) -> tuple[bytes, bytes, bytes]:
+        """What stands before and behind `partition/offset` in a verdict without remarks, and behind the scores."""
+        mark = _encode(_MARK)[1:-1]
+        models = msgspec.Raw(b"{%b}" % mark) if self._slots else None
+        answer = self._answer("accept", [], [], f"{self.event.topic}/{_MARK}", {}, models=models, late=False)
+        head, tail, *rest = _encode(answer)[:-1].split(mark)
+        return b"," + head[1:], tail, b"".join(rest)
 
     # --- the full verdict --------------------------------------------------------------------------------------
 
-    def _full(self, e: Event, hits: list[int], added: Callable[..., bytes]) -> Verdict:
+    def _full(self, e: Event, hits: list[int], added: Callable[..., bytes], scored: tuple[Scored, ...]) -> Verdict:
         described = self._described
         decision: Decision = "accept"
         allowed = False
@@ -171,7 +203,7 @@ class Judge:
         for number in hits:
             rule, counts, describe, windows = described[number]
             counts.hits += 1
-            hit = describe(e)
+            hit = describe(e, scored)
             rules.append(hit)
             if rule.mode == "live":
                 reasons.append(hit["detail"])
@@ -181,11 +213,9 @@ class Judge:
                 elif decision != "block":
                     decision = rule.outcome
             for name, place, counted in windows:
-                if name not in evidence:
-                    if place not in seen:  # several features may share a window
-                        origins, start, stop = e.features[place : place + 3]
-                        seen[place] = _seen(origins, start, stop, counted)
-                    evidence[name] = seen[place]
+                if place not in seen:  # several features may share a window
+                    seen[place] = _seen(e.features[place : place + 3], counted)
+                evidence[name] = seen[place]
         if allowed and decision == "review":
             decision = "accept"
         score = min(score, HIGHEST_SCORE)
@@ -193,12 +223,21 @@ class Judge:
         self.counts.decisions[decision] += 1
         self.counts.late += late
         address = f"{topic}/{e.partition}/{e.offset}"
-        answer = self._answer(decision, reasons, rules, address, evidence, late=late, score=score)
+        models = self._models(decision, hits, scored) if scored else None
+        answer = self._answer(decision, reasons, rules, address, evidence, models=models, late=late, score=score)
         if e.warming:
             answer["verdict"]["warming"] = e.warming.split(",")
         blocked = decision == "block"
-        extra = added(e, fraudulent=blocked, decision=decision, score=score) if self.event.added else b""
+        extra = b""
+        if self.event.added:
+            extra = added(e, blocked, decision, score, *(each.score for each in scored))
         return Verdict(blocked, decision, self.event.topics[decision], e.key, self._write(e, answer, extra), e.lane)
+
+    def _models(self, decision: Decision, hits: list[int], scored: tuple[Scored, ...]) -> msgspec.Raw:
+        """What is told of the scores: explained where somebody will ask why."""
+        read = {name for number in hits for name in self.event.rules[number].reads}
+        told = [each.explained() if decision != "accept" or each.spec.scored in read else each.told for each in scored]
+        return msgspec.Raw(b"{%b}" % b",".join(told))
 
     def _answer(
         self,
@@ -208,6 +247,7 @@ class Judge:
         origin_text: str,
         evidence: dict[str, Any],
         *,
+        models: msgspec.Raw | None,
         late: bool,
         score: int = 0,
     ) -> dict[str, Any]:
@@ -220,16 +260,17 @@ class Judge:
                 "rules": rules,
                 "origin": origin_text,
                 "pack": self._pack,
-                "model": None,
+                "model": models,
                 "late": late,
                 "evidence": evidence,
             },
         }
 
-    def _description(self, rule: Rule) -> Callable[[Event], dict[str, Any]]:
+    def _description(self, rule: Rule) -> Callable[[Event, tuple[Scored, ...]], dict[str, Any]]:
         """Generate the function that tells a hit: what is named in the reason, and every value the rule reads."""
         symbols = self.event.symbols
-        lines = ["def describe(e):"]
+        models = {model.scored: f"scored[{number}]" for number, model in enumerate(self.event.models)}
+        lines = ["def describe(e, scored):"]
         scope: dict[str, Any] = {
             "ID": rule.name,
             "VERSION": rule.version,
@@ -243,11 +284,11 @@ class Judge:
         }
         for number, name in enumerate(rule.reads):
             scope[f"NAME{number}"] = name
-            lines += [
-                f"    r{number} = e.features[{self._values[name]}]"
-                if name in self._values
-                else f"    r{number} = e.f_{name}"
-            ]
+            if name in models:
+                lines += [f"    r{number} = {models[name]}.score"]
+            else:
+                held = f"e.features[{self._values[name]}]" if name in self._values else f"e.f_{name}"
+                lines += [f"    r{number} = {held}"]
             if symbols[name].kind is Kind.STR:
                 lines += [f"    if r{number} is not None and len(r{number}) > LONGEST: r{number} = cut(r{number})"]
             if symbols[name].kind is Kind.MONEY:  # told twice, written once
@@ -256,7 +297,9 @@ class Judge:
         for number, (literal, told) in enumerate(rule.reason.parts):
             scope[f"TEXT{number}"] = literal
             detail += [f"TEXT{number}"]
-            if told is not None:
+            if told is not None and (model := models.get(told.removesuffix(f".{TOP}"))) and told not in models:
+                detail += [f"{model}.words()"]
+            elif told is not None:
                 detail += [_text_source(symbols[told].kind, rule.reads.index(told))]
         values = [
             f"NAME{number}: {_shown_source(symbols[read].kind, number)}" for number, read in enumerate(rule.reads)
@@ -279,8 +322,9 @@ class Judge:
         return b"{%b%b%b%b}" % (own, b"," if own else b"", _encode(answer)[1:-1], extra)
 
 
-def _seen(origins: list[int], start: int, stop: int, topic: str) -> dict[str, Any]:
+def _seen(window: tuple[list[int], int, int], topic: str) -> dict[str, Any]:
     """A window as evidence: how many events it holds, and the newest of them."""
+    origins, start, stop = window
     newest = origins[start if stop - start <= EVIDENCE else stop - EVIDENCE : stop]
     return {"total": stop - start, "newest": [f"{topic}/{item >> ORIGIN_BITS}/{item & OFFSET}" for item in newest]}
 

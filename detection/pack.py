@@ -1,15 +1,23 @@
 """Packs: what the TOML files mean, once they are checked (see `detection.loading`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 from detection.aggregates import Aggregate, Column
 from detection.errors import Problem
 from detection.expressions import Constants, Expression, ListSymbol, Symbol
 from detection.kinds import Kind
+from detection.models.loaded import LoadedModel, Purpose
 from detection.packfile import CaseTable, Mode, Outcome
 from detection.records import Decision
+
+MODEL: Final = "model"
+"""Before the name of a model, with a dot between, in expressions and reasons."""
+
+TOP: Final = "top"
+"""Behind it in reasons: the features that stood out."""
 
 VERDICT_MEMBERS: Final = ("fraudulent", "reason", "verdict")
 
@@ -160,11 +168,70 @@ class MemberList:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model that scores events.
+
+    Attributes:
+        name: Its name in the pack.
+        on: The event type that it scores.
+        features: The fields and features that it looks at, in order.
+        kinds: Their kinds.
+        file: Where it lies.
+        definitions: Digest of what defines the features.
+        champion: The model that lies there when the pack is loaded; None: none does.
+        challenger: The one beside it that no rule reads; None: there is none.
+    """
+
+    name: str
+    on: str
+    features: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    file: Path
+    definitions: str
+    champion: LoadedModel | None = None
+    challenger: LoadedModel | None = None
+
+    @property
+    def symbol(self) -> Symbol:
+        """How expressions read its score: a local variable of the generated judge."""
+        return Symbol(Kind.FLOAT, f"m_{self.name}", optional=True, range=(0.0, 1.0))
+
+    @property
+    def scored(self) -> str:
+        """How rules name its score."""
+        return f"{MODEL}.{self.name}"
+
+    @property
+    def challenger_file(self) -> Path:
+        """Where a challenger lies."""
+        return self.beside("challenger")
+
+    @property
+    def purpose(self) -> Purpose:
+        """What a model in the file must be made for."""
+        return Purpose(self.name, self.on, self.features, self.definitions)
+
+    @property
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The models that there are."""
+        return tuple(model for model in (self.champion, self.challenger) if model is not None)
+
+    def beside(self, what: str) -> Path:
+        """The file `NAME.what.model` beside its own."""
+        return self.file.with_name(f"{self.file.stem}.{what}{self.file.suffix}")
+
+    def holding(self, champion: LoadedModel | None, challenger: LoadedModel | None) -> "ModelSpec":
+        """The same with these models."""
+        return replace(self, champion=champion, challenger=challenger)
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """A reason's text: literal pieces and the names between them.
 
     Attributes:
-        parts: Pairs of literal text and the name whose value follows it; the last name may be None.
+        parts: Pairs of literal text and the name whose value follows it; the last name may be None. `model.NAME.top`
+            stands for the features that stood out to a model.
     """
 
     parts: tuple[tuple[str, str | None], ...]
@@ -179,7 +246,7 @@ class Rule:
         version: A hash of its definition: changes exactly when the rule does.
         condition: The checked condition.
         reason: What a person reads.
-        reads: Fields and features that the condition and the reason name, in order.
+        reads: Fields, features and models (`model.NAME`) that the condition and the reason name, in order.
         score: What it adds to the verdict's score.
         outcome: What it asks for.
         mode: Whether it decides.
@@ -217,6 +284,7 @@ class EventType:
         symbols: What each name stands for.
         derivation: The values that the sources of derived fields name.
         busiest: Events an hour of the busiest value of a field, as far as the pack says.
+        models: What scores it.
     """
 
     name: str
@@ -234,6 +302,7 @@ class EventType:
     time_path: tuple[str, ...] = ()
     derivation: Constants = field(default_factory=Constants)
     busiest: Mapping[str, int] = field(default_factory=dict)
+    models: tuple[ModelSpec, ...] = ()
 
     @property
     def derived(self) -> tuple[Field, ...]:
@@ -250,6 +319,31 @@ class EventType:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSpec:
+    """Whom to tell of which verdicts.
+
+    Attributes:
+        name: Its name in the pack.
+        rules: The rules; None: all.
+        decisions: Of which decisions.
+        to: Names of the settings with the receivers, such as `ALERTS_OPS`.
+        per: The fields that say who it is about; empty: each event is one of its own.
+        lasting: How long one is not told of again, us of event time; None: each is told.
+        group: How long alerts of a rule are collected after one was sent, ms; 0: each goes alone.
+        limit: How many messages go to a receiver in how long (ms); None: no limit.
+    """
+
+    name: str
+    rules: frozenset[str] | None
+    decisions: tuple[Decision, ...]
+    to: tuple[str, ...]
+    per: tuple[str, ...] = ()
+    lasting: int | None = None
+    group: int = 0
+    limit: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
     """All packs loaded together: one set of events, features and rules.
 
@@ -258,12 +352,21 @@ class Pack:
         events: The event types, in the order of their declaration.
         warnings: What is allowed, but probably not meant.
         lists: What its rules look members up in.
+        alerts: Whom to tell; no part of the hash.
+        pii: The fields that are personal, see `detection.privacy`; no part of the hash.
     """
 
     hash: str
     events: tuple[EventType, ...]
     warnings: tuple[Problem, ...] = ()
     lists: tuple[MemberList, ...] = ()
+    alerts: tuple[AlertSpec, ...] = ()
+    pii: tuple[str, ...] = ()
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        """All models."""
+        return tuple(model for event in self.events for model in event.models)
 
     @property
     def topics_of_lists(self) -> dict[str, str]:

@@ -125,6 +125,9 @@ class CaseTable(Table):
     )
     fires: list[bool] = Field(description="For each event, whether the rule fires.")
     lists: dict[Name, Members] = Field(default_factory=dict, description="Who is on a list here, by its name.")
+    models: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict, description="The score of a model here, by its name; of any other it is unknown."
+    )
 
 
 class RuleTable(Table):
@@ -139,6 +142,44 @@ class RuleTable(Table):
     test: list[CaseTable] = Field(default_factory=list, description="Inline tests.")
 
 
+class ModelTable(Table):
+    """`[model.NAME]`: a model that scores events; rules read it as `model.NAME`."""
+
+    on: Name = Field(description="The event it scores.")
+    features: list[Name] = Field(
+        min_length=1, max_length=256, description="The fields and features that it looks at, in order."
+    )
+    file: str = Field(description="Its file, a `.model`, seen from this one's folder.")
+
+
+class DedupeTable(Table):
+    """`dedupe` of an `[alert.NAME]`."""
+
+    per: list[Name] = Field(min_length=1, description="The fields that say who it is about.")
+    lasting: str = Field(alias="for", description='How long one is not told of again, in event time: `"1h"`.')
+
+
+class AlertTable(Table):
+    """`[alert.NAME]`: whom to tell of which verdicts."""
+
+    rules: list[Name] | None = Field(None, min_length=1, description="The rules; absent: all.")
+    decisions: list[Literal["review", "block"]] = Field(
+        ["block"], min_length=1, description='Of which decisions: `["block"]`, also `"review"`.'
+    )
+    to: list[str] = Field(
+        min_length=1, description='Receivers: `["${ALERTS_OPS}"]`, variables with Apprise URLs, which are secret.'
+    )
+    dedupe: DedupeTable | None = Field(
+        None, description='Not twice about one: `{ per = ["user"], for = "1h" }`; absent: each is told.'
+    )
+    group: str | None = Field(
+        None, description='How long alerts of a rule are collected after one was sent: `"1m"`; absent: each goes alone.'
+    )
+    limit: str | None = Field(
+        None, description='How many messages go to a receiver in how long: `"60/1h"`; more wait. Absent: no limit.'
+    )
+
+
 class PackTable(Table):
     """A whole pack file."""
 
@@ -148,7 +189,12 @@ class PackTable(Table):
     extends: list[str] = Field(
         default_factory=list, description="Packs that this one builds on: paths, seen from this file's folder."
     )
+    pii: list[Name] = Field(
+        default_factory=list, description="Fields that are personal, whatever event has them: masked in alerts."
+    )
     event: dict[Name, EventTable] = Field(default_factory=dict)
     feature: dict[Name, FeatureTable] = Field(default_factory=dict)
     rule: dict[Name, RuleTable] = Field(default_factory=dict)
     list: dict[Name, ListTable] = Field(default_factory=dict)
+    model: dict[Name, ModelTable] = Field(default_factory=dict)
+    alert: dict[Name, AlertTable] = Field(default_factory=dict)

@@ -10,6 +10,7 @@ from detection.errors import UndecodableError
 from detection.features import GroupState, Plan, StepProgram
 from detection.judge import Judge
 from detection.lists import Lists
+from detection.models.slots import Models
 from detection.pack import Pack
 from detection.records import DeadLetter, Record, Verdict
 from detection.warming import Warming
@@ -27,6 +28,7 @@ class Program:
         plan: How the features are computed.
         steps: The keyed steps, by number.
         lists: What the rules look members up in.
+        models: What events are scored with.
         judges: By the number of the event type.
         dead_letters: How many records could not be decoded since the start of the process, by topic.
     """
@@ -40,7 +42,8 @@ class Program:
         self.plan = Plan(pack)
         types = {codec.event.name: codec.type for codec in by_index}
         self.steps = [StepProgram(self.plan, step, types) for step in self.plan.steps.values()]
-        self.judges = [Judge(event, self.plan, self.lists.entries) for event in pack.events]
+        self.models = Models(pack)
+        self.judges = [Judge(event, self.plan, self.lists.entries, self.models.slots) for event in pack.events]
         self.dead_letters = dict.fromkeys(self.codecs, 0)
 
 

@@ -22,8 +22,9 @@ from detection.records import DeadLetter, Record
 from detection.settings import Settings
 from proofs.traffic import Source, Traffic
 from sinks.kafka import LARGEST_DEAD_LETTER
-from sources.audit import audit, bounds
+from sources.audit import audit
 from sources.reading import headers_of
+from sources.through import bounds
 
 ROOT: Final = Path(__file__).parent.parent
 PARTITIONS: Final = 4

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from broker.config import consumer_config
 from detection.ledger import origin_of
 from proofs.deployment import Deployment
-from sources.audit import bounds
+from sources.through import bounds
 
 
 class _Sent(msgspec.Struct):

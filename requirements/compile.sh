@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Pins every dependency, with hashes, from pyproject.toml. Run it (`make lock`) after a change there.
 #
-#   compile.sh             write base.txt (to run), dev.txt (to develop) and build.txt (to make the wheel); keeps the
-#                          versions that still fit
+#   compile.sh             write base.txt (to run), image.txt (to run in the image, with pages and alerts), dev.txt (to
+#                          develop) and build.txt (to make the wheel); keeps the versions that still fit
 #   compile.sh --upgrade   take the newest versions; or, with --upgrade-package NAME, of one package
 #   compile.sh --check     fail when the files were made from other dependencies than pyproject.toml has (no network)
 set -euo pipefail
@@ -23,7 +23,7 @@ PYTHON
 )
 
 if [ "${1-}" = --check ]; then
-  for file in base dev build; do
+  for file in base image dev build; do
     if [ "$(head -n 1 requirements/$file.txt)" != "$made_from" ]; then
       echo "requirements/$file.txt: expected it to be made from pyproject.toml as it is, run: make lock" >&2
       exit 1
@@ -40,7 +40,9 @@ lock() { # file, inputs and options
   mv "$file.new" "$file"
 }
 lock base pyproject.toml "$@"
-lock dev pyproject.toml --extra kafka --extra files --extra geo --extra page --extra alerts --group dev -c requirements/base.txt "$@"
+lock image pyproject.toml --extra page --extra alerts -c requirements/base.txt "$@"
+lock dev pyproject.toml --extra kafka --extra files --extra geo --extra page --extra alerts --extra train --group dev \
+  -c requirements/image.txt "$@"
 # dev.txt has these too, but an image that only makes the wheel need not install all of it.
 python3 -c 'import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]))' |
   lock build - -c requirements/dev.txt "$@"

@@ -9,7 +9,8 @@ from simulation.traffic import HOUR, Labelled, checked_share, iso, seeded, whole
 _LEAST, _LIMIT, _MOST = 1_00, 400_00, 500_00  # cents
 _EDGE_SHARE: Final = 0.02
 _LONG_AGO: Final = -(1 << 62)
-_USERS: Final = 1_000
+_USERS: Final = 20_000
+"""At some hundred payments a second few users pay twice a minute: more would be a false alarm by rules on pace."""
 _NAMES: Final = ("Amara", "Bruno", "Chen", "Dara", "Elif", "Femi", "Greta", "Hugo", "Ines", "John", "Peter", "Sam")
 _LOCATIONS: Final = ("US", "IN", "FR", "BR", "JP")
 _DEVICES: Final = ("mobile", "desktop", "tablet")

@@ -11,6 +11,7 @@ commits. Others see verdicts at once, and after a crash some of them twice.
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Final
@@ -36,6 +37,7 @@ BUSY_SHARE: Final = 10.0
 """how many times what the last commit took then lie between two: they cost a tenth at most."""
 
 _FENCE_SECONDS: Final = 30.0
+_CONNECTION_SECONDS: Final = 5.0
 _TICK: Final = timedelta(milliseconds=5)
 
 _TAKEN_OVER: Final = frozenset(
@@ -85,6 +87,9 @@ def fence(
 def _named(config: Mapping[str, Any], application: str, worker: int, client: Client) -> TransactionalProducerClient:
     name = transactional_id(application, worker)
     producer = client({**config, "transactional.id": name})
+    with suppress(KafkaException):  # the next call tells what is wrong
+        # Two in five clients that look for their coordinator before they are connected look again only 0.5 s later.
+        producer.list_topics(timeout=_CONNECTION_SECONDS)
     try:
         producer.init_transactions(_FENCE_SECONDS)
     except KafkaException as exception:
@@ -162,7 +167,8 @@ class TransactionalOutbox(Outbox):
         self._end: DeliveryError | None = None
         self._since = 0.0
         self._written = 0
-        self._every = EVERY
+        # The first tick after the first batch: behind a crash there is a backlog, and the next batch takes a while.
+        self._every = 0.0
 
     @override
     def write(self, topic: str, messages: list[dict[str, Any]]) -> None:

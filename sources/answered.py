@@ -22,7 +22,8 @@ PATIENCE: Final = 60.0
 """How long nothing new may come from the tail of an output before the start is given up, s."""
 
 _BATCH: Final = 2_500
-_POLL_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.01
+"""A look takes so long when fewer records than a batch are left: the last one of each start does."""
 
 _log = structlog.get_logger(__name__)
 

@@ -103,6 +103,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         topics: Sequence[str],
         *,
         stop: Callable[[], bool] = _never,
+        pause: Callable[[], bool] = _never,
         tails: Tails | None = None,
         answered: Answered | None = None,
         cluster: Callable[[], Cluster] | None = None,
@@ -118,6 +119,8 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
             config: librdkafka's configuration, see `broker.config.consumer_config`.
             topics: What to read; each must exist.
             stop: Asked before each batch; True ends the lanes.
+            pause: Asked before each batch; while it says True nothing is handed out, and all else goes on. Where
+                others read too, in other processes, it holds back none of them.
             tails: What was answered after a snapshot; without it nobody looks.
             answered: Where that is marked.
             cluster: Makes what a worker asks for new partitions and the ends of the outputs.
@@ -131,6 +134,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         self._config = dict(config)
         self._topics = tuple(topics)
         self._stop = stop
+        self._pause = pause
         self._tails = tails
         self._answered = Answered() if answered is None else answered
         self._cluster = cluster
@@ -160,6 +164,7 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
                 answered=self._answered,
                 cluster=self._cluster and self._cluster(),
                 stop=self._stop,
+                pause=self._pause,
                 vitals=self._vitals,
                 began=self._began,
                 skip=self._skip,
@@ -179,6 +184,7 @@ class Reader:
         answered: Answered,
         cluster: Cluster | None,
         stop: Callable[[], bool],
+        pause: Callable[[], bool],
         vitals: Vitals,
         began: Mapping[str, int] | None,
         skip: Skip,
@@ -186,6 +192,8 @@ class Reader:
         self.answered = answered
         self.stop = stop
         self.vitals = vitals
+        self.paused = False
+        self._pause = pause
         self._began = began
         self._skip = skip
         self._client = client
@@ -276,6 +284,9 @@ class Reader:
             self._next_look = now + _LOOK_SECONDS
             self._cluster.refresh()
             self._take_new_partitions(self._cluster.partitions)
+        self.paused = self.vitals.paused = self._pause()
+        if self.paused and any(lane.arrived for lane in self._lanes.values()):
+            return  # one batch may wait here; more waits in the client, which fetches only so far, and in Kafka
         topic, partition = "", -1
         for message in self._client.consume(BATCH, 0.0):
             if message.error() is not None:
@@ -355,8 +366,10 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
         if self._reader.stop():
             raise StopIteration
         self._reader.vitals.alive()
-        if self._pump and not self.arrived:
+        if self._pump and (self._reader.paused or not self.arrived):
             self._reader.poll()
+        if self._reader.paused:
+            return ()
         records = self.arrived
         if records:
             self.arrived = []

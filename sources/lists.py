@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from broker.client import ConsumerClient, Message
 from detection.lists import Lists
+from detection.privacy import hide
 from sources.reading import SourceError, complain, count_partitions
 
 _BATCH: Final = 2_500
@@ -110,4 +111,5 @@ class KafkaLists:
         except ValueError as error:
             lists.refused[name] += 1
             place = f"{topic}/{message.partition()}/{message.offset()}"
-            _log.warning("a record of a list cannot be used", list=name, place=place, error=str(error))
+            member = (message.key() or b"").decode("utf-8", "replace")  # may be a person: its place tells which it is
+            _log.warning("a record of a list cannot be used", list=name, place=place, error=hide(str(error), [member]))

@@ -28,6 +28,8 @@ class SourceError(RuntimeError):
 def headers_of(message: Message) -> Any:
     """The headers of a record, None if it has none or the client cannot give them: a name is no UTF-8 then.
 
+    To be asked for once: after it has failed on a name, the client's next answer has a null pointer in its place.
+
     For such a name the client sets an error and returns a value all the same, which a call that CPython has specialised
     does not look at: the error would come up somewhere else. This way of calling looks.
     """

@@ -1,19 +1,30 @@
 """Verdicts as a reader of the output topics finds them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from operator import methodcaller
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from confluent_kafka import Message
 
+from detection.codec import Event, EventCodec
+from detection.errors import UndecodableError
+from detection.pack import EventType
+from detection.records import Record
+from sources.reading import headers_of
+
 
 class Hit(msgspec.Struct):
-    """A rule that fired."""
+    """A rule that fired; a shadow one has decided nothing.
+
+    Attributes:
+        values: Fields and features that its condition and reason name.
+    """
 
     id: str
+    shadow: bool = False
+    values: dict[str, Any] = {}
 
 
 class Judged(msgspec.Struct):
@@ -41,10 +52,8 @@ _answer: Final = msgspec.json.Decoder(Answer).decode
 WORDS: Final = {"block": "FRAUD", "review": "REVIEW", "accept": "LEGIT"}
 DEAD: Final = "DEAD"
 OTHER: Final = "OTHER"
-STYLES: Final = {"FRAUD": "bold red", "REVIEW": "yellow", "LEGIT": "green", DEAD: "magenta"}
-"""Colours beside the words, never instead of them."""
 
-
+_LARGEST_PARTITION: Final = 32_767
 _ORIGIN: Final = re.compile(r"(.+/[0-9]{1,10})/([0-9]{1,19})", re.DOTALL)
 
 
@@ -61,24 +70,17 @@ def read_verdict(value: bytes) -> Answer:
         raise OtherError(msg) from None
 
 
-# Where a name is not UTF-8 the client returns a half-made list and sets an exception. A call through `operator` sees
-# it; a call in the code is not checked once the interpreter has specialised it, and the exception turns up elsewhere.
-_headers: Final[Callable[[Message], list[tuple[str, bytes | str | None]] | None]] = methodcaller("headers")
-
-
-def headers_of(message: Message) -> dict[str, str | bytes | None]:
-    """A record's headers; of several with one name the last. To be asked for once.
-
-    After it has failed on a name, the client's next answer would have a null pointer in its place.
+def read_dead_letter(message: Message) -> tuple[str, str]:
+    """The origin and the error of a dead letter, which are in its headers.
 
     Raises:
-        OtherError: They are none of ours: the client cannot read names that are not UTF-8.
+        OtherError: It has none: somebody else has written it, or the client cannot read its headers.
     """
-    try:
-        return dict(_headers(message) or ())
-    except (SystemError, UnicodeDecodeError):
-        msg = "headers: expected names in UTF-8, got others"
-        raise OtherError(msg) from None
+    headers = dict(headers_of(message) or ())
+    if "fraud.error" not in headers:
+        msg = "headers: expected fraud.origin and fraud.error, with names in UTF-8, got others"
+        raise OtherError(msg)
+    return text_of(headers.get("fraud.origin")), text_of(headers.get("fraud.error"))
 
 
 def parse_origin(origin: str) -> tuple[str, int]:
@@ -92,6 +94,35 @@ def parse_origin(origin: str) -> tuple[str, int]:
         msg = f"origin: expected topic/partition/offset, got {origin}"
         raise OtherError(msg)
     return match[1], int(match[2])
+
+
+def event_of(
+    codecs: Mapping[str, EventCodec], origin: str, timestamp: int, key: bytes | None, value: bytes | None
+) -> tuple[EventType | None, Event | None]:
+    """What a verdict is about: its type, None if the pack reads no such topic, and the event that is in it.
+
+    The event is None too if the pack has changed so since that it cannot be decoded.
+
+    Args:
+        codecs: Of the pack, by topic.
+        origin: Of the event.
+        timestamp: Of the verdict's record, ms; for events without a time of their own.
+        key: Of the verdict's record.
+        value: Of the verdict's record.
+
+    Raises:
+        OtherError: The origin is none.
+    """
+    place, offset = parse_origin(origin)
+    topic, _, partition = place.rpartition("/")
+    codec = codecs.get(topic)
+    if codec is None:
+        return None, None
+    try:
+        record = Record(topic, min(int(partition), _LARGEST_PARTITION), offset, timestamp, key, value)
+        return codec.event, codec.decode(record)
+    except UndecodableError:
+        return codec.event, None
 
 
 def clock(at: int, precision: Literal["seconds", "milliseconds"] = "milliseconds") -> str:

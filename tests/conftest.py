@@ -16,6 +16,7 @@ import structlog
 from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from hypothesis import HealthCheck, settings
 
 from broker.apache import ApacheKafka
 from broker.embedded import EmbeddedBroker
@@ -24,6 +25,35 @@ TOPIC, VALUE, FLAGS, HEADERS, END, COPY = (c_int(number) for number in (1, 4, 7,
 """RD_KAFKA_VTYPE_… and RD_KAFKA_MSG_F_COPY of rdkafka.h."""
 
 Record = bytes | tuple[bytes | None, bytes | None]  # a value, or a key and a value
+
+
+LONGEST = (
+    "detection/expressions/test_against_cel.py",
+    "proofs/test_small.py",
+    "dataflows/test_start.py",
+    "detection/test_features.py",
+    "broker/test_apache.py",
+    "dataflows/test_recovery.py",
+    "detection/test_warming.py",
+    "dataflows/test_tls_and_logins.py",
+    "dataflows/test_bombs.py",
+    "cli/test_run.py",
+    "sources/test_audit.py",
+    "test_contract.py",
+    "docs/test_readme_on_kafka.py",
+    "broker/test_topics.py",
+    "proofs/simulator/test_bugs.py",
+)
+"""The files that take longest come first, so that in the end no process has a long one left while the others are done."""
+
+# Other tests, and whatever else this machine does, take their share of its time.
+settings.register_profile("shared machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 class Broker(Protocol):

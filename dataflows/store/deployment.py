@@ -19,7 +19,7 @@ from zlib import crc32
 
 import msgspec
 
-from dataflows.store.files import replace
+from detection.files import replace
 
 FILE: Final = "deployment.json"
 FORMAT: Final = 1

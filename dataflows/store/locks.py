@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dataflows.store.deployment import StoreError, locked
-from dataflows.store.files import OWNER_ONLY
+from detection.files import OWNER_ONLY
 
 PATIENCE: Final = 3.0
 """How long a predecessor may take to be gone, s: a killed process gives its memory back before its locks."""

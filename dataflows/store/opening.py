@@ -36,6 +36,9 @@ from detection.sealed import DamagedError, unseal
 from sources.kafka import LANES
 
 SOURCE_STEP: Final = "fraud.decode.source"
+ALERTS_STEP: Final = "alerts.verdicts_in"
+"""The source of the dataflow of alerts, which has the same lanes."""
+
 GROUP_STEP: Final = "fraud.features.groups"
 KAFKA_LANES: Final = tuple(f"lane-{number:02}" for number in range(LANES))
 
@@ -274,7 +277,7 @@ def _read_part(path: Path) -> Part:
                 raise StoreError(msg)
             ((commit,),) = db.execute("SELECT max(commit_epoch) FROM commits")
             lanes: dict[str, tuple[int, ...]] = {}
-            for lane, epoch in db.execute("SELECT state_key, snap_epoch FROM snaps WHERE step_id = ?", (SOURCE_STEP,)):
+            for lane, epoch in db.execute(_LANES, (SOURCE_STEP, ALERTS_STEP)):
                 lanes[lane] = (*lanes.get(lane, ()), epoch)
             ((count, newest),) = db.execute("SELECT count(*), max(created_at) FROM snaps")
             return Part(
@@ -376,9 +379,19 @@ def _expect_logs(given: Arguments) -> None:
         try:
             expect_end(path)
             if not given.together or place % given.processes == given.process:  # as costly as the log is long
-                expect_whole(path, deadline)
+                expect_whole(path, deadline, is_read=_is_readable(path))
         except LogError as error:
             _refuse_damaged(path, f"its log: {error}")
+
+
+def _is_readable(path: Path) -> bool:
+    """Let SQLite read the log of a file; gives whether it could, and else `read` will tell why not."""
+    try:
+        with closing(opened(path)) as db:
+            db.execute("SELECT 1 FROM parts")
+    except sqlite3.Error:
+        return False
+    return True
 
 
 def _expect_whole(path: Path, step: str, key: str, change: bytes | None) -> None:
@@ -435,9 +448,7 @@ def _mark(parts: Collection[Part], mark: int) -> None:
 
 
 def _expect_marked(contents: Contents, mark: int, *, fresh: bool) -> None:
-    strangers = [
-        part.path.name for part in map(_read_part, (part.path for part in contents.parts)) if part.mark != mark
-    ]
+    strangers = [part.path.name for part in contents.parts if _mark_of(part.path) != mark]
     if not strangers:
         return
     if fresh and contents.untouched:
@@ -445,6 +456,16 @@ def _expect_marked(contents: Contents, mark: int, *, fresh: bool) -> None:
         return
     msg = f"{', '.join(strangers)}: not of the deployment that {FILE} tells of: they were made anew or swapped"
     _refuse(contents.folder, msg)
+
+
+def _mark_of(path: Path) -> int:
+    """The mark of a file now: since it was read, it may have got one."""
+    try:
+        with closing(opened(path)) as db:
+            ((mark,),) = db.execute("PRAGMA application_id")
+    except sqlite3.Error as error:
+        _refuse_damaged(path, error)
+    return int(mark)
 
 
 # --- clearing --------------------------------------------------------------------------------------------------------
@@ -497,6 +518,8 @@ def drop_unfinished(parts: Collection[Part], epoch: int) -> int:
         _log.info("snapshots of an epoch that was not finished were deleted", epoch=epoch, snapshots=dropped)
     return dropped
 
+
+_LANES: Final = "SELECT state_key, snap_epoch FROM snaps WHERE step_id IN (?, ?)"
 
 _PURGE: Final = """
 DELETE FROM snaps WHERE ser_change IS NULL AND snap_epoch <= ? AND NOT EXISTS (

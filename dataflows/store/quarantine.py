@@ -22,10 +22,10 @@ import msgspec
 import structlog
 
 from broker.vitals import Vitals
-from dataflows.store.files import replace
 from dataflows.store.skips import SkipError, Skips
 from detection.codec import Event
 from detection.features import GroupState
+from detection.files import replace
 from detection.program import Program
 from detection.records import DeadLetter, Record
 

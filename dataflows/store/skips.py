@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from dataflows.store.files import replace
+from detection.files import replace
 from detection.records import Record
 
 FILE: Final = "skips.json"

@@ -78,7 +78,7 @@ class Reporter:
             self._begins.watch(unknown)
             self._begins.refresh()
             vitals.begins = self._begins.latest
-        vitals.stalled = self._watchdog.look(positions, vitals.ends, now)
+        vitals.stalled = self._watchdog.look({} if vitals.paused else positions, vitals.ends, now)
         if self._path is not None:
             write_status(self._path, status(vitals, now))
 

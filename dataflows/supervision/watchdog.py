@@ -32,11 +32,12 @@ class Watchdog:
         """The partitions whose end has moved while their position has not. Each is told once, and its recovery.
 
         Args:
-            positions: The next offset to read, by `topic/partition`.
+            positions: The next offset to read, by `topic/partition`; of one that is not given nothing is remembered.
             ends: The offset after the last record.
             now: Seconds on a clock that never goes back.
         """
         stalled = set()
+        self._watched = {address: seen for address, seen in self._watched.items() if address in positions}
         for address in positions.keys() & ends.keys():
             position, end = positions[address], ends[address]
             seen = self._watched.get(address)

@@ -98,8 +98,8 @@ class GroupState:
             StateError: It is no snapshot.
         """
         try:
-            return str(read_snapshot(snapshot)["step"])
-        except (ValueError, LookupError, TypeError, RecursionError, msgspec.DecodeError) as error:
+            return _decode_step(unseal(snapshot)).step
+        except (ValueError, TypeError, RecursionError, msgspec.DecodeError) as error:
             msg = f"state: cannot be read: {error}"
             raise StateError(msg) from error
 
@@ -201,5 +201,12 @@ def _stringified(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "logs": logs}
 
 
+class _Step(msgspec.Struct):
+    """Of a snapshot its step alone: the histories are passed over, not read."""
+
+    step: str
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+_decode_step = msgspec.msgpack.Decoder(_Step).decode

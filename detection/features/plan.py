@@ -234,6 +234,17 @@ class Plan:
         """Where the value of each feature stands in an event's `features`."""
         return {item.name: place for item, place in self.computed(event).items() if isinstance(item, Feature)}
 
+    def unpacking(self, event: EventType) -> list[str]:
+        """Source that gives each item of an event's `features` a local.
+
+        That is `v_NAME` for a value, and `x`, `y` and `z` with its place for a window.
+        """
+        items = "".join(
+            f"x{place}, y{place}, z{place}, " if isinstance(item, Span) else f"v_{item.name}, "
+            for item, place in self.computed(event).items()
+        )
+        return [f"{items}= e.features"] if items else []
+
     def span_of(self, feature: Feature) -> Span:
         """The window that the feature reads."""
         return self.steps[feature.counted_key[0].name].spans[feature.name]

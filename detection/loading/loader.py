@@ -9,28 +9,34 @@ from pydantic import ValidationError
 from detection.cost import LARGEST_HISTORY, SLOWEST_EVENT, Cost, cost_of
 from detection.errors import PackError, Problem
 from detection.expressions import Constants, Symbol
+from detection.kinds import Kind
+from detection.loading.alerts import AlertLoader
 from detection.loading.digest import digest
 from detection.loading.features import FeatureLoader
 from detection.loading.fields import FieldLoader, time_symbol
 from detection.loading.files import excess
 from detection.loading.lists import ListLoader
+from detection.loading.models import ModelLoader
 from detection.loading.report import File, Report, explain
 from detection.loading.rules import RuleLoader
 from detection.loading.topics import Topics
 from detection.pack import EventType, Feature, Field, MemberList, Pack
 from detection.packfile import PackTable
 from detection.positions import Positions
+from detection.privacy import Privacy
 
 
 class Loader:
     """Goes through the files once."""
 
-    def __init__(self, topics: Mapping[str, str]) -> None:
+    def __init__(self, topics: Mapping[str, str], *, model_files: bool) -> None:
         """Begin with no file.
 
         Args:
             topics: Topics by the name of their setting.
+            model_files: Whether to read the files of models.
         """
+        self._model_files = model_files
         self._files: list[File] = []
         self._report = Report()
         self._topics = Topics(self._report, topics)
@@ -72,11 +78,16 @@ class Loader:
         """
         report = self._report
         events, features, rules, owners = (self._merged(section) for section in ("event", "feature", "rule", "list"))
+        models = self._merged("model")
         lists = ListLoader(report, self._topics).lists(owners, events, features)
         if not events and not report.problems:
             names = ", ".join(file.name for file in self._files)
             report.problems.append(Problem(names, 0, 0, "pack: declares no event"))
-        compiled = self._events(events, features, rules, lists) if events else ()
+        compiled = self._events(events, features, rules, lists, models) if events else ()
+        alerts = AlertLoader(report).alerts(self._merged("alert"), compiled)
+        pii = self._pii(compiled)
+        personal = Privacy(Pack("", compiled, pii=pii)).names
+        ModelLoader(report).personal(models, Pack("", compiled).models, personal)
         if not report.problems:
             self._limit(cost_of(Pack("", compiled)), features)
         if report.problems:
@@ -85,7 +96,21 @@ class Loader:
             for name, owner in declared.items():
                 if name not in report.read_names:
                     report.warn(owner, (section, name), f"{section} {name}: nobody reads it", key=True)
-        return Pack(self._hash(lists), compiled, tuple(report.warnings), tuple(lists.values()))
+        return Pack(self._hash(lists), compiled, tuple(report.warnings), tuple(lists.values()), alerts, pii)
+
+    def _pii(self, events: Iterable[EventType]) -> tuple[str, ...]:
+        """The personal fields of all files: each is one of some event, and none that only a part of would be masked."""
+        known: dict[str, set[Kind]] = {}
+        for field in (field for event in events for field in event.fields):
+            known.setdefault(field.name, set()).add(field.kind)
+        for file in self._files:
+            for number, name in enumerate(file.table.pii):
+                wrong = sorted(known.get(name, set()) - {Kind.STR, Kind.INT})
+                if known and name not in known:
+                    self._report.unknown(file, ("pii", number), "pii: no field", name, known)
+                elif wrong:
+                    self._report.at(file, ("pii", number), f"pii: {name}: expected a str or int field, got {wrong[0]}")
+        return tuple(dict.fromkeys(name for file in self._files for name in file.table.pii))
 
     def _limit(self, cost: Cost, owners: Mapping[str, File]) -> None:
         """No key may take more than a process can bear."""
@@ -140,7 +165,8 @@ class Loader:
         for name, item in listed.items():
             entries = lists[name].entries
             item["entries"] = sorted(entries.items()) if isinstance(entries, Mapping) else entries.digest
-        known = {"list": listed} if listed else {}
+        models = {name: item for table in tables for name, item in table["model"].items()}
+        known = {**({"list": listed} if listed else {}), **({"model": models} if models else {})}
         return digest({**merged, **known, "lateness": lateness, "order": [rules, added]})[:12]
 
     def _events(
@@ -149,13 +175,15 @@ class Loader:
         features: Mapping[str, File],
         rules: Mapping[str, File],
         lists: Mapping[str, MemberList],
+        models: Mapping[str, File],
     ) -> tuple[EventType, ...]:
         fields = FieldLoader(self._report, lists)
-        judging = RuleLoader(self._report, lists)
+        judging = RuleLoader(self._report, lists, models)
         known = {name: fields.fields(owner, name, owner.table.event[name]) for name, owner in owners.items()}
         derivations = {name: fields.derive(owner, name, known[name]) for name, owner in owners.items()}
         scopes = {name: _scope(owner, name, known[name]) for name, owner in owners.items()}
         featured = FeatureLoader(self._report).features(features, known, scopes)
+        scoring = ModelLoader(self._report).models(models, known, featured, files=self._model_files)
         judging.orphans(rules, owners)
         topics = self._topics.read(owners)
         compiled = []
@@ -168,7 +196,9 @@ class Loader:
             if time is not None and any(feature.name == time.name for feature in mine):
                 message = f"event {name}: time {time.name!r} is also the name of a feature"
                 self._report.at(owner, ("event", name, "time"), message)
-            symbols = {**_symbols(known[name], mine), **time_symbol(table)}
+            scored = tuple(model for model in scoring if model.on == name)
+            scores = {model.scored: model.symbol for model in scored}
+            symbols = {**_symbols(known[name], mine), **time_symbol(table), **scores}
             constants = Constants()
             judged = {rule: file for rule, file in rules.items() if file.table.rule[rule].on == name}
             compiled.append(
@@ -188,6 +218,7 @@ class Loader:
                     constants=constants,
                     symbols=symbols,
                     busiest=fields.busiest(owner, name, table, known[name]),
+                    models=scored,
                 )
             )
         self._topics.apart(compiled, owners, lists)

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from detection.errors import Problem
 from detection.expressions import Constants, Expression, ExpressionError, Language
 from detection.kinds import Kind, parse_duration
-from detection.packfile import EventTable, FeatureTable, ListTable, PackTable, RuleTable, Table
+from detection.packfile import AlertTable, EventTable, FeatureTable, ListTable, ModelTable, PackTable, RuleTable, Table
 from detection.positions import Positions
 
 
@@ -116,11 +116,15 @@ class Report:
 def explain(path: tuple[str | int, ...], detail: dict[str, object]) -> tuple[str, str | None]:
     """A pydantic error in our words: subject, expectation, what came."""
     where = ".".join(str(part) for part in path)
+    if path[0] == "alert" and "to" in path:  # what stands there by mistake may be the secret itself
+        detail = {**detail, "input": "something else"}
     sections: dict[str, type[Table]] = {
         "event": EventTable,
         "feature": FeatureTable,
         "rule": RuleTable,
         "list": ListTable,
+        "model": ModelTable,
+        "alert": AlertTable,
     }
     tables: dict[int, type[Table] | None] = {0: PackTable, 2: sections.get(str(path[0]))}
     match detail["type"]:

@@ -1,6 +1,6 @@
 """Rules of pack files, and the members that they add to verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from string import Formatter
 
@@ -9,16 +9,17 @@ from detection.kinds import Kind
 from detection.loading.digest import digest
 from detection.loading.fields import time_name
 from detection.loading.report import File, Report
-from detection.pack import VERDICT_MEMBERS, MemberList, Reason, Rule
+from detection.pack import MODEL, TOP, VERDICT_MEMBERS, MemberList, Reason, Rule
 from detection.packfile import EventTable, RuleTable
 
 
 class RuleLoader:
     """Checks the rules of files."""
 
-    def __init__(self, report: Report, lists: Mapping[str, MemberList]) -> None:
+    def __init__(self, report: Report, lists: Mapping[str, MemberList], models: Iterable[str] = ()) -> None:
         self._report = report
         self._lists = lists
+        self._models = frozenset(models)
 
     def orphans(self, rules: Mapping[str, File], events: Mapping[str, File]) -> None:
         """Rules on events that there are not."""
@@ -65,7 +66,8 @@ class RuleLoader:
                 self._report.warn(
                     owner, ("rule", name, "when"), f"rule {name}: its condition reads nothing, so it is always the same"
                 )
-            reads = dict.fromkeys((*condition.names, *(part for _, part in reason.parts if part is not None)))
+            told = (part.removesuffix(f".{TOP}") for _, part in reason.parts if part is not None)
+            reads = dict.fromkeys((*condition.names, *told))
             version = digest(table.model_dump(mode="json", exclude={"test"}))[:8]
             rules.append(
                 Rule(
@@ -90,6 +92,8 @@ class RuleLoader:
                 self._report.at(owner, (*path, "fires"), f"rule {name}: fires: {expected}, got {len(case.fires)}")
             for listed in case.lists.keys() - self._lists.keys():
                 self._report.unknown(owner, (*path, "lists", listed), f"rule {name}: no list", listed, self._lists)
+            for model in case.models.keys() - self._models:
+                self._report.unknown(owner, (*path, "models", model), f"rule {name}: no model", model, self._models)
 
     def _scope(self, symbols: Mapping[str, Symbol]) -> dict[str, Symbol | ListSymbol]:
         """What rules may read: an event's own names, and the lists."""
@@ -109,7 +113,7 @@ class RuleLoader:
                 got = reference + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
                 self._report.at(owner, path, f"rule {name}: reason: expected a name alone in braces, got {{{got}}}")
                 return None
-            if reference not in symbols:
+            if reference not in symbols and not _is_top(reference, symbols):
                 self._report.unknown(owner, path, f"rule {name}: reason: no field or feature", reference, symbols)
                 return None
         return Reason(tuple((literal, reference) for literal, reference, _, _ in parts))
@@ -143,6 +147,12 @@ class RuleLoader:
                     owner, path, f"event {event}: add {name}: {hidden} is the verdict's here, not the event's own"
                 )
         return added
+
+
+def _is_top(reference: str, symbols: Mapping[str, Symbol]) -> bool:
+    """Whether it stands for the features that stood out to a model."""
+    model, _, last = reference.rpartition(".")
+    return last == TOP and model.startswith(f"{MODEL}.") and model in symbols
 
 
 def _bound(name: str, symbol: Symbol) -> str | None:

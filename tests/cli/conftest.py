@@ -70,7 +70,7 @@ def transfers(fraud: Fraud, embedded: EmbeddedBroker) -> Callable[[str], str]:
     """Points the settings at the transfers pack with topics of this test alone; gives a topic's name by its variable."""
     suffix = uuid4().hex[:12]
     names = ("TRANSACTIONS_TOPIC", "FRAUD_TOPIC", "REVIEW_TOPIC", "LEGIT_TOPIC", "DEAD_LETTER_TOPIC")
-    topics = {name: f"{name.lower()}.{suffix}" for name in names}
+    topics = {name: f"{name.lower()}.{suffix}" for name in (*names, "LABELS_TOPIC", "AUDIT_TOPIC")}
     for topic in topics.values():
         embedded.create_topic(topic, 2)
     fraud.environment |= {

@@ -1,9 +1,14 @@
 import json
+import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
+
+from tests.conftest import wait_until
 
 
 def test_the_demo_answers_every_event_as_its_label_says(fraud, tmp_path: Path) -> None:
@@ -58,6 +63,37 @@ def test_a_dataflow_that_dies_ends_the_demo_with_1(fraud) -> None:
     assert process.returncode == 1
     assert "fraud: the dataflow: expected it to run, it ended with exit code -9" in error
     assert not list(fraud.temporary.iterdir())
+
+
+def test_the_live_page_is_served_meanwhile(fraud) -> None:
+    with fraud.running("demo", "--port", 0) as process:
+        while not (found := re.search(r"The live page is at (\S+)\n", process.stdout.readline())):
+            assert process.poll() is None
+        url = found[1]
+        wait_until(lambda: httpx.get(f"{url}/api/state", timeout=20).json()["words"].get("FRAUD", 0) > 0, 60)
+        process.send_signal(signal.SIGINT)
+        told, error = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert "Summary" in told
+    assert error == ""
+
+
+def test_where_the_page_cannot_be_served_a_line_says_so_and_the_demo_goes_on(fraud, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        busy = fraud("demo", "--seconds", 1, "--port", port)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, package=None: None if name == 'uvicorn' else find(name, package)\n"
+    )
+    fraud.environment |= {"PYTHONPATH": str(tmp_path)}
+    without = fraud("demo", "--seconds", 1)
+
+    assert f"No live page: 127.0.0.1:{port}: Address already in use: choose another with --host or --port" in busy
+    assert "No live page, which needs its web server: pip install 'fraud-streams[page]'" in without
+    assert "Summary" in busy
+    assert "Summary" in without
 
 
 def children(pid: int) -> list[str]:

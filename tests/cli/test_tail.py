@@ -44,7 +44,9 @@ def judged(transfers, embedded) -> Callable[[Iterable[bytes]], None]:
 def test_each_verdict_and_dead_letter_is_a_line_with_its_decision_in_words(fraud, transfers, judged) -> None:
     judged([transfer(900), transfer(899.99), b"{"])
 
-    lines = sorted(line.split(maxsplit=4) for line in fraud("tail", "--from-beginning", "--count", 3).splitlines())
+    told = fraud("tail", "--from-beginning", "--count", 3, "--show-personal")
+
+    lines = sorted(line.split(maxsplit=4) for line in told.splitlines())
 
     topic = transfers("TRANSACTIONS_TOPIC")
     shown = {word: rest for _, word, *rest in lines}
@@ -88,16 +90,31 @@ def test_no_color_is_obeyed(fraud, judged) -> None:
 def test_json_is_the_verdict_itself_on_one_line(fraud, judged) -> None:
     judged([b'{\n "source": "a", "target": "b",\n "amount": 900.10, "currency": "\x7f\xc2\x9b"}'])
 
-    (line,) = fraud("tail", "--from-beginning", "--json", "--count", 1).splitlines()
+    (line,) = fraud("tail", "--from-beginning", "--json", "--count", 1, "--show-personal").splitlines()
 
     assert line.startswith('{"source":"a","target":"b","amount":900.10,"currency":"\\u007f\\u009b","fraudulent":true,')
     assert json.loads(line)["currency"] == "\x7f\x9b"
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_personal_fields_are_masked_unless_they_are_asked_for(options: tuple[str, ...], fraud, judged) -> None:
+    extended = fraud.folder / "personal.toml"
+    extended.write_text(f'extends = ["{PACK}"]\npii = ["currency"]\n')
+    fraud.environment["FRAUD_PACKS"] = str(extended)
+    judged([transfer(900, "carol@example.com")])
+
+    masked = fraud("tail", "--from-beginning", *options, "--count", 1)
+    shown = fraud("tail", "--from-beginning", *options, "--count", 1, "--show-personal")
+
+    assert "carol" not in masked
+    assert "Transfer of 900 ***om" in masked
+    assert "Transfer of 900 carol@example.com" in shown
+
+
 def test_a_dead_letter_as_json_has_its_error_and_its_value(fraud, transfers, judged) -> None:
     judged([b"\xff{"])
 
-    (line,) = fraud("tail", "--from-beginning", "--json", "--count", 1).splitlines()
+    (line,) = fraud("tail", "--from-beginning", "--json", "--count", 1, "--show-personal").splitlines()
 
     letter = json.loads(line)
     assert (letter["decision"], letter["topic"]) == ("dead", transfers("TRANSACTIONS_TOPIC"))
@@ -159,7 +176,7 @@ def test_a_dead_letter_whose_headers_cannot_be_read_is_somebody_elses() -> None:
     line = read_line(Unreadable("dead"), "dead")
 
     assert (line.word, line.topic) == ("OTHER", "dead")
-    assert "expected names in UTF-8" in line.text
+    assert "with names in UTF-8" in line.text
     assert json.loads(json_line(Unreadable("dead"), line))["value"] == "x"
 
 

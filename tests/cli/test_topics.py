@@ -3,6 +3,12 @@ from uuid import uuid4
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 
+from broker.topics import TopicSpec
+from cli.project import topics_of
+from detection.loading import load
+from detection.settings import Settings
+from tests.cli.conftest import PACKS
+
 
 def test_topics_that_exist_are_told_with_their_partitions(fraud, transfers) -> None:
     told = fraud("topics").splitlines()
@@ -27,6 +33,15 @@ def test_without_a_broker_one_line_says_so_and_the_exit_code_is_3(fraud) -> None
     (line,) = fraud("topics", "--dry-run", code=3).splitlines()
 
     assert "no Kafka broker answers at 127.0.0.1:1" in line
+
+
+def test_a_topic_for_labels_that_a_pack_reads_is_compacted_as_the_review_page_needs_it() -> None:
+    settings = Settings.model_construct()
+
+    wanted = topics_of(settings, load([PACKS / "labels.toml"], settings.topics), partitions=3)
+
+    assert wanted["fraud.labels"] == TopicSpec(partitions=3, config={"cleanup.policy": "compact"})
+    assert wanted["transactions"].config == {}
 
 
 @pytest.mark.kafka

@@ -17,6 +17,7 @@ from dataflows.fraud import build
 from dataflows.sinks import Sinks
 from detection.records import Record
 from tests.dataflows.examples import looking, origin, payment, row, traffic
+from tests.dataflows.scored import scored
 
 PARTITIONS = 4
 
@@ -61,4 +62,6 @@ class _LinesPart(StatelessSinkPartition[Any]):
 
 def flow() -> Dataflow:
     branches = ("fraud", "review", "legit", "dead_letters")
-    return build(looking(), _Partitions(), Sinks(*(_Lines(branch) for branch in branches)))
+    models = os.environ.get("MODELS")
+    pack = scored(Path(models)) if models else looking()
+    return build(pack, _Partitions(), Sinks(*(_Lines(branch) for branch in branches)))

@@ -6,10 +6,20 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from broker.vitals import Vitals
-from dataflows.metrics import GAUGES, METRICS, ProgramCollector, VitalsCollector, watch, watch_vitals
+from dataflows.metrics import (
+    GAUGES,
+    METRICS,
+    MODEL_GAUGES,
+    ModelCollector,
+    ProgramCollector,
+    VitalsCollector,
+    watch,
+    watch_vitals,
+)
 from detection.loading import parse
 from detection.program import Program
 from tests.dataflows.examples import ENTRIES, Outputs, run, traffic, wide
+from tests.dataflows.scored import put, scored
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +67,7 @@ def test_the_counters_say_what_the_verdicts_say(entry: str, monkeypatch) -> None
 
     assert samples() == counted(outputs)
     absent = {"fraud_list_errors", "fraud_history_overflows"}  # the pack has no lists, and no key has too much
+    absent |= {name for name in METRICS if name.startswith("fraud_model_")}  # and no model
     assert {name for name, *_ in samples()} == {f"{name}_total" for name in METRICS.keys() - absent}
 
 
@@ -137,3 +148,70 @@ def test_the_vital_signs_are_shown_as_they_are_when_asked(monkeypatch) -> None:
     assert [sample.value for sample in found["fraud_stalled_partitions"]] == [1]
     assert [sample.value for sample in found["fraud_restarts"]] == [4]
     assert 0 <= found["fraud_snapshot_age_seconds"][0].value < 60
+
+
+def told_of(metric: str) -> dict[tuple[str, ...], float]:
+    (found,) = [each for each in ModelCollector().collect() if each.name == metric]
+    return {tuple(sample.labels.values()): sample.value for sample in found.samples}
+
+
+def test_the_models_in_use_are_told_by_their_ids(tmp_path) -> None:
+    first, second = put(tmp_path, 1), put(tmp_path, 2, "payments.challenger.model")
+    program = Program(scored(tmp_path))
+    watch(program)
+
+    assert told_of("fraud_model_info") == {
+        ("payments", "champion", first): 1,
+        ("payments", "challenger", second): 1,
+    }
+    slot = program.models.slots["payments"]
+    slot.put(slot.challenger, None)
+    assert told_of("fraud_model_info") == {("payments", "champion", second): 1}
+
+
+def test_one_score_in_ten_is_counted_by_its_offset(tmp_path, monkeypatch) -> None:
+    put(tmp_path, 1)
+    kept = []
+    monkeypatch.setattr("dataflows.fraud.watch", lambda program: (kept.append(program), watch(program)))
+
+    outputs = run(scored(tmp_path), traffic(600))
+
+    expected: Counter[tuple[str, ...]] = Counter()
+    for verdict in outputs.fraud + outputs.review + outputs.legit:
+        value = json.loads(verdict.value)["verdict"]
+        if value["model"] and value["origin"].endswith("0"):
+            tenth = min(int(value["model"]["payments"]["score"] * 10), 9)
+            expected["fraud_model_scores_total", "payments", str(tenth)] += 1
+    assert sum(expected.values()) > 20
+    assert (
+        +Counter({name: number for name, number in samples().items() if name[0].startswith("fraud_model")}) == expected
+    )
+
+
+def test_what_a_model_sees_is_held_against_its_training(tmp_path) -> None:
+    put(tmp_path, 1)
+    program = Program(scored(tmp_path))
+    watch(program)
+    slot = program.models.slots["payments"]
+    assert told_of("fraud_model_stability") == {}
+
+    for _ in range(500):
+        slot.look_at((1000.0, *[None] * 5), 0.9)
+
+    found = told_of("fraud_model_stability")
+    assert found.keys() == {("payments", "amount"), ("payments", "score")}
+    assert min(found.values()) > 0.25
+
+
+def test_the_gauges_of_models_are_those_of_the_table(tmp_path) -> None:
+    put(tmp_path, 1)
+    watch(program := Program(scored(tmp_path)))
+    for _ in range(500):
+        program.models.slots["payments"].look_at((1.0,) * 6, 0.5)
+
+    found = {metric.name: metric for metric in ModelCollector().collect()}
+
+    assert set(found) == set(MODEL_GAUGES)
+    for name, (meaning, labels) in MODEL_GAUGES.items():
+        assert found[name].documentation == meaning
+        assert all(tuple(sample.labels) == labels for sample in found[name].samples)

@@ -24,8 +24,9 @@ from dataflows.supervision.launcher import free_ports
 from dataflows.supervision.stopping import GAVE_UP
 from detection.loading import load
 from detection.records import Record
-from tests.conftest import Broker
+from tests.conftest import Broker, wait_until
 from tests.dataflows.examples import START, WIDE, engine_says
+from tests.dataflows.scored import SCORED, put
 from tests.reading import read_all
 
 CLICKS = Path(__file__).parents[2] / "packs" / "clicks.toml"
@@ -320,6 +321,46 @@ def test_the_metrics_are_served(scene: Scene, feed: Feed) -> None:
     assert judged + dead == 300
 
 
+@pytest.mark.kafka
+def test_another_model_is_used_while_it_runs_and_a_wrong_one_is_refused(scene: Scene, feed: Feed) -> None:
+    scene.pack.write_text(scene.pack.read_text() + SCORED)
+    first = put(scene.folder, 1)
+    scene.start("-w", "2")
+    feed.write(300)
+    scene.read(300)
+    second = put(scene.folder, 2)
+
+    def comes(told: str) -> bool:  # a model is put in before a batch: without events nobody needs it
+        feed.write(20)
+        return told in scene.log()
+
+    wait_until(lambda: comes(second))
+    (scene.folder / "payments.model").write_bytes(b"damaged")
+    wait_until(lambda: comes("a model is refused, what is in use stays"))
+    feed.write(300)
+    messages = scene.read(len(feed.written))
+
+    assert len(messages) == len(feed.written), scene.log()
+    assert scene.log().count("a model is put in its place") == 1
+    found = answers(messages)
+    told = {
+        origin: json.loads(value)["verdict"].get("model")
+        for origin, (topic, _, value, _) in found.items()
+        if topic != scene.dead
+    }
+    for partition in range(3):
+        place = f"{scene.inputs['payments']}/{partition}"
+        ids = [
+            told[f"{place}/{offset}"]["payments"]["id"]
+            for offset in range(len(feed.written))
+            if f"{place}/{offset}" in told
+        ]
+        assert ids == sorted(ids, key=[first, second].index)
+        assert set(ids) == {first, second}
+    (line,) = refused(scene.folder, KAFKA_BROKER_URL=scene.broker.address, FRAUD_PACKS=str(scene.pack))
+    assert "payments.model: manifest: expected a line of JSON with a format" in line
+
+
 # --- strangers -------------------------------------------------------------------------------------------------------
 
 
@@ -371,7 +412,7 @@ def test_a_stranger_clicks_three_times_and_reads_the_fraud(stranger: str, scene:
 # --- reasons not to start --------------------------------------------------------------------------------------------
 
 
-def refused(folder: Path, seconds: float = 12, **settings: str) -> list[str]:
+def refused(folder: Path, seconds: float = 30, **settings: str) -> list[str]:
     """The lines that a start which is refused tells."""
     began = time.monotonic()
     done = subprocess.run(

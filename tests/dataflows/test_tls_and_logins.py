@@ -22,7 +22,7 @@ from tests.reading import read_all
 
 pytestmark = pytest.mark.kafka
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 CANARY = "canary-Zq7!x9"
 CLICKS = Path(__file__).parents[2] / "packs" / "clicks.toml"
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
@@ -187,7 +187,7 @@ def outcomes(
         since = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", *COMMANDS[command]],
-            cwd=scratch, env=environment, capture_output=True, text=True, timeout=60, check=False,
+            cwd=scratch, env=environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         return case, (done, time.monotonic() - since, scratch)
 

@@ -68,7 +68,11 @@ def test_every_variable_our_services_get_is_a_setting(ours: Services) -> None:
 
 
 def test_every_setting_but_the_packs_and_the_clients_reaches_our_services(ours: Services) -> None:
-    settings = {name.upper() for name in Settings.model_fields} - {"FRAUD_PACKS", "KAFKA"}  # these come with .env
+    settings = {name.upper() for name in Settings.model_fields} - {
+        "FRAUD_PACKS",
+        "KAFKA",
+        "ALERTS",
+    }  # these come with .env
 
     for service in ours.values():
         assert settings <= set(service["environment"])
@@ -130,6 +134,20 @@ def test_the_dataflow_has_time_to_write_its_state_to_a_volume(compose: Compose, 
     assert fraud["restart"] == "unless-stopped"
     assert "recovery:/var/lib/fraud" in fraud["volumes"]
     assert "recovery" in compose("docker-compose.yml")["volumes"]
+
+
+def test_alerts_are_asked_for_and_keep_what_waits_to_be_sent_on_a_volume_of_their_own(
+    compose: Compose, services: Services
+) -> None:
+    alerts = services["alerts"]
+
+    assert alerts["profiles"] == ["alerts"]  # the packs that ship tell nobody
+    assert alerts["command"] == ["alerts"]
+    assert "alerts:/var/lib/fraud" in alerts["volumes"]
+    assert "alerts" in compose("docker-compose.yml")["volumes"]
+    assert alerts["stop_grace_period"] == "30s"
+    assert alerts["restart"] == "unless-stopped"
+    assert [name for name, service in services.items() if "profiles" in service] == ["alerts"]
 
 
 def test_folders_of_the_checkout_that_are_mounted_exist(services: Services, root: Path) -> None:

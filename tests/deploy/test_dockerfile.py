@@ -51,6 +51,17 @@ def test_nothing_is_installed_without_a_hash(dockerfile: Instructions) -> None:
         assert "pip wheel" not in install or "--no-build-isolation" in install
 
 
+def test_it_has_the_pages_and_alerts(dockerfile: Instructions, root: Path) -> None:
+    runs = " ".join(arguments for name, arguments in dockerfile if name == "RUN")
+    (installed,) = re.findall(r"/opt/fraud/bin/pip install --require-hashes [^&]*-r (\S+)", runs)
+    pins = (root / installed).read_text()
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = [re.split(r"[>=<]", name)[0] for extra in ("page", "alerts") for name in extras[extra]]
+
+    assert installed == "requirements/image.txt"
+    assert [name for name in wanted if not re.search(rf"^{name}==", pins, re.MULTILINE)] == []
+
+
 def test_the_python_is_one_the_project_takes(dockerfile: Instructions) -> None:
     images = {arguments.split()[0] for name, arguments in dockerfile if name == "FROM"}
 

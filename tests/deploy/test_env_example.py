@@ -29,7 +29,7 @@ def test_what_it_shows_are_the_defaults(
 
 
 def test_it_shows_every_setting(example: dict[str, str]) -> None:
-    assert {name.upper() for name in Settings.model_fields} - {"KAFKA"} <= set(example)
+    assert {name.upper() for name in Settings.model_fields} - {"KAFKA", "ALERTS"} <= set(example)
 
 
 def test_every_other_variable_is_one_the_kafka_client_knows(example: dict[str, str], tmp_path: Path) -> None:

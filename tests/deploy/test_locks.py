@@ -56,7 +56,7 @@ def test_what_is_not_a_dependency_makes_nothing_stale(checkout: Path) -> None:
     assert _check(checkout).returncode == 0
 
 
-@pytest.mark.parametrize("file", ["base.txt", "dev.txt", "build.txt"])
+@pytest.mark.parametrize("file", ["base.txt", "image.txt", "dev.txt", "build.txt"])
 def test_each_file_is_looked_at(checkout: Path, file: str) -> None:
     _edit(checkout / "requirements" / file, "SHA-256 ", "SHA-256 0")
 
@@ -66,7 +66,7 @@ def test_each_file_is_looked_at(checkout: Path, file: str) -> None:
     assert f"requirements/{file}" in checked.stderr
 
 
-@pytest.mark.parametrize("file", ["base.txt", "dev.txt", "build.txt"])
+@pytest.mark.parametrize("file", ["base.txt", "image.txt", "dev.txt", "build.txt"])
 def test_every_version_is_pinned_with_its_hashes(root: Path, file: str) -> None:
     text = (root / "requirements" / file).read_text().replace("\\\n", "")
     pins = [line for line in text.splitlines() if not line.startswith("#")]
@@ -78,9 +78,10 @@ def test_every_version_is_pinned_with_its_hashes(root: Path, file: str) -> None:
 
 
 def test_what_runs_and_what_develops_agree_on_versions(root: Path) -> None:
-    base, dev, build = (_versions(root / "requirements" / f"{name}.txt") for name in ("base", "dev", "build"))
+    names = ("base", "image", "dev", "build")
+    base, image, dev, build = (_versions(root / "requirements" / f"{name}.txt") for name in names)
 
-    assert base.items() <= dev.items()
+    assert base.items() <= image.items() <= dev.items()
     assert build.items() <= dev.items()
 
 

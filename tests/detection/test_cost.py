@@ -15,6 +15,7 @@ from detection.loading import parse
 from detection.pack import Pack
 from detection.program import Decoder, Program
 from detection.records import Record
+from tests.dataflows.scored import put, scored
 
 EVENT = """
 lateness = "1h"
@@ -136,3 +137,14 @@ def test_the_limit_is_on_one_key_and_on_one_event() -> None:
         match=r"feature f0: makes an event of the busiest key cost 5.6 ms: .* 10 ms with all others, got 16.9",
     ):
         parse({"p.toml": EVENT + "".join(slow)})
+
+
+def test_a_model_costs_what_its_trees_do(tmp_path) -> None:
+    before = cost_of(scored(tmp_path)).events
+    put(tmp_path, 1)
+    alone = cost_of(scored(tmp_path)).events
+    put(tmp_path, 2, "payments.challenger.model")
+    both = cost_of(scored(tmp_path)).events
+
+    assert [costs["payment"] - before["payment"] for costs in (alone, both)] == pytest.approx([2.0, 4.0])  # 20 trees
+    assert both["login"] == before["login"]

@@ -112,7 +112,10 @@ TOPIC = "expected a Kafka topic name (letters, digits, '.', '_', '-')"
         (
             'topic = "pays"',
             'topic = "${PAYS}"',
-            "2:9: topic: no setting PAYS; there are ${TRANSACTIONS_TOPIC}, ${FRAUD_TOPIC}, ${REVIEW_TOPIC}, ${LEGIT_TOPIC}",
+            (
+                "2:9: topic: no setting PAYS; "
+                "there are ${TRANSACTIONS_TOPIC}, ${FRAUD_TOPIC}, ${REVIEW_TOPIC}, ${LEGIT_TOPIC}, ${LABELS_TOPIC}"
+            ),
         ),
         (
             'topic = "pays"',
@@ -378,6 +381,64 @@ def test_members_are_read_once_and_paths_are_dotted_names(fields: str, time: str
 )  # fmt: skip
 def test_a_mistake_in_a_list_is_told_with_its_place(text: str, expected: str) -> None:
     assert problems(f"{text}\n{GOOD}") == [f"a.toml:{expected}"]
+
+
+MODEL = """\
+[model.payments]
+on = "pay"
+features = ["amount", "pays_10s", "n"]
+file = "payments.model"
+"""
+NO_NAME = "no field or feature"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('on = "pay"\nfeatures', 'on = "pey"\nfeatures', "23:6: model payments: no event 'pey' (did you mean \"pay\"?)"),
+        ('"n"]', '"amuont"]', f"24:35: model payments: {NO_NAME} 'amuont' (did you mean \"amount\"?)"),
+        ('"n"]', '"at"]', f"24:35: model payments: {NO_NAME} 'at' (there are user, amount, currency, n, x, pays_10s)"),
+        ('"n"]', '"amount"]', "24:35: model payments: features names amount twice"),
+        ('"n"]', '"user"]', "24:35: model payments: user: expected int, float, bool, money or duration, got str"),
+        ('["amount", "pays_10s", "n"]', "[]", "24:12: model.payments.features: expected at least one item, got none"),
+        ('file = "payments.model"\n', "", "22:2: model.payments.file: is missing"),
+        ("payments.model", "payments.pkl", "25:8: model payments: file: expected a .model, got 'payments.pkl'"),
+        ('n"]\n', 'n"]\nfiles = 1\n', '25:1: model.payments.files: no such key (did you mean "file"?)'),
+        ("[model.payments]", "[model.pay-ments]", "22:2: model.pay-ments: expected a name of letters, digits and _, got 'pay-ments'"),
+        ("[event.pay]", 'pii = ["n"]\n[event.pay]', "25:35: model payments: n is personal (pii)"),
+        ("amount > 400", "model.paymnts > 0.4", '14:9: rule big: unknown name "model.paymnts" (did you mean "model.payments"?)'),
+        ("amount > 400", "payments > 0.4", '14:9: rule big: unknown name "payments" (did you mean "model.payments"?)'),
+        ("amount > 400", "model > 0.4", '14:9: rule big: unknown name "model"'),
+        ("amount > 400", "model.payments > 1.0", "14:8: rule big: can never fire (model.payments is 0 to 1, pays_10s is at least 1)"),
+        ("{amount}", "{model.paymnts}", f"15:10: rule big: reason: {NO_NAME} 'model.paymnts' (did you mean \"model.payments\"?)"),
+        ("{amount}", "{model.payments.tip}", f"15:10: rule big: reason: {NO_NAME} 'model.payments.tip' (did you mean \"model.payments\"?)"),
+        ("{amount}", "{amount.top}", f"15:10: rule big: reason: {NO_NAME} 'amount.top' (did you mean \"amount\"?)"),
+        ("fires = [false]", "fires = [false]\nmodels = { paymnts = 0.5 }", "22:22: rule big: no model 'paymnts' (did you mean \"payments\"?)"),
+        ("fires = [false]", "fires = [false]\nmodels = { payments = 1.5 }", "22:23: rule.big.test.0.models.payments: expected less than or equal to 1, got 1.5"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_model_is_told_with_its_place(old: str, new: str, expected: str) -> None:
+    text = GOOD + MODEL
+    assert text.count(old) == 1, old
+    assert problems(text.replace(old, new)) == [f"a.toml:{expected}"]
+
+
+def test_a_field_may_be_called_as_models_are() -> None:
+    text = changed("amount > 400", "model.payments > 0.4 && model == 'M'").replace(
+        'user = "str"', 'user = "str", model = "str"'
+    )
+
+    (rule,) = parse({"a.toml": text.replace("{amount}", "{model}") + MODEL}).events[0].rules
+
+    assert rule.reads == ("model.payments", "model", "pays_10s", "user")
+
+
+def test_a_feature_that_only_a_model_looks_at_is_read() -> None:
+    pack = parse({"a.toml": changed(" && pays_10s > 1", "") + MODEL})
+
+    assert [warning.message for warning in pack.warnings] == [
+        "model payments: file payments.model is not there: its score is unknown until it is"
+    ]
 
 
 LOOKS = """\

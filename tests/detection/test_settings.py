@@ -248,3 +248,97 @@ def test_a_secret_is_in_no_text_about_the_settings(monkeypatch, variable):
 
 def test_there_is_one_door():
     assert [kind.__module__ for kind in BaseSettings.__subclasses__() if kind.__module__ != Settings.__module__] == []
+
+
+def test_users_of_the_pages_have_a_name_a_role_and_a_token(monkeypatch):
+    monkeypatch.setenv("FRAUD_WEB_USERS", "ana:analyst:0123456789abcdef,\nroot:admin:a:token:with:colons")
+
+    users = Settings().web_users
+
+    assert [(user.name, user.role, user.token) for user in users] == [
+        ("ana", "analyst", "0123456789abcdef"),
+        ("root", "admin", "a:token:with:colons"),
+    ]
+    assert "0123456789abcdef" not in repr(Settings())
+
+
+@pytest.mark.parametrize(
+    ("users", "told"),
+    [
+        ("topsecret-topsecret", "number 1 is none"),
+        ("ana:topsecret-topsecret", "number 1 is none"),
+        ("ana:boss:topsecret-topsecret", "number 1 is none"),
+        ("a.b:admin:topsecret-topsecret", "number 1 is none"),
+        (":admin:topsecret-topsecret", "number 1 is none"),
+        ("shared:viewer:topsecret-topsecret", "expected no user named shared or local"),
+        ("ana:admin:topsecret-topsecret2,local:viewer:topsecret-topsecret", "number 2 is"),
+        ("ana:admin:topsecret", "expected at least 16 characters in the token of ana, got 9"),
+        ("ana:admin:topsecret-topsecret,ana:viewer:topsecret-topsecret2", "number 2 (ana) repeats one"),
+        ("ana:admin:topsecret-topsecret,ben:viewer:topsecret-topsecret", "number 2 (ben) repeats one"),
+    ],
+)
+def test_users_that_are_none_are_refused_and_no_token_is_shown(monkeypatch, users, told):
+    monkeypatch.setenv("FRAUD_WEB_USERS", users)
+
+    (line,) = complaints()
+
+    assert line.startswith("FRAUD_WEB_USERS: expected ")
+    assert told in line
+    assert "topsecret" not in line
+
+
+OIDC = {
+    "FRAUD_WEB_OIDC_ISSUER": "https://id.example.com/realms/x",
+    "FRAUD_WEB_OIDC_CLIENT_ID": "pages",
+    "FRAUD_WEB_OIDC_CLIENT_SECRET": "topsecret",
+    "FRAUD_WEB_OIDC_ROLES": "Fraud: the team:analyst, *:viewer",
+}
+
+
+def test_a_provider_is_what_is_set_of_it(monkeypatch):
+    assert Settings().web_oidc is None
+    for name, value in OIDC.items():
+        monkeypatch.setenv(name, value)
+
+    oidc = Settings().web_oidc
+
+    assert (oidc.issuer, oidc.client_id) == ("https://id.example.com/realms/x", "pages")
+    assert oidc.client_secret.get_secret_value() == "topsecret"
+    assert oidc.roles == (("Fraud: the team", "analyst"), ("*", "viewer"))
+    assert "topsecret" not in repr(oidc) + repr(Settings())
+
+
+@pytest.mark.parametrize("left_out", OIDC)
+def test_half_a_provider_is_none(monkeypatch, left_out):
+    for name, value in OIDC.items():
+        if name != left_out:
+            monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        _ = Settings().web_oidc
+
+    (line,) = caught.value.lines
+    assert line.startswith(f"{left_out}: expected it to be set, since FRAUD_WEB_OIDC_")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("FRAUD_WEB_OIDC_ISSUER", "http://id.example.com", "expected https, since a secret is shown there"),
+        ("FRAUD_WEB_OIDC_ISSUER", "id.example.com", "expected the address of a provider"),
+        ("FRAUD_WEB_OIDC_ISSUER", "https://u:p@id.example.com", "expected the address of a provider"),
+        ("FRAUD_WEB_OIDC_ISSUER", "https://id.example.com/?x=1", "expected the address of a provider"),
+        ("FRAUD_WEB_OIDC_ISSUER", "https://[", "expected the address of a provider"),
+        ("FRAUD_WEB_OIDC_ROLES", "admins", "number 1 is none"),
+        ("FRAUD_WEB_OIDC_ROLES", "a:viewer, b:boss", "number 2 is none"),
+        ("FRAUD_WEB_OIDC_ROLES", ":admin", "number 1 is none"),
+        ("FRAUD_WEB_OIDC_ROLES", ",", "number 1 is none"),
+    ],
+)
+def test_a_provider_that_cannot_be_one_is_refused(monkeypatch, name, value, told):
+    monkeypatch.setenv(name, value)
+
+    (line,) = complaints()
+
+    assert line.startswith(f"{name}: expected ")
+    assert told in line

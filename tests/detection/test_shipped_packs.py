@@ -50,7 +50,7 @@ def test_events_are_read_from_and_written_to_the_topics_of_the_tutorials() -> No
         "login": ("logins", "logins.legit", "logins.fraud"),
         "click_count": ("fcd-producer", "fcd-consumer", "fcd-consumer"),
         "transaction": ("transactions", "classified_transactions", "fraud_alerts"),
-        "label": ("labels", "labels.taken", "labels.taken"),
+        "label": ("fraud.labels", "labels.taken", "labels.taken"),
         "page_event": ("page-events", "page-events.legit", "page-events.fraud"),
         "transfer": ("queuing.transactions", "queuing.legit", "queuing.fraud"),
     }

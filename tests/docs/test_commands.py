@@ -42,7 +42,7 @@ def _check(words: list[str], root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             _check_make(target, variables, (root / "Makefile").read_text())
         case ["python", "-m", "bytewax.run", *arguments]:
             monkeypatch.setattr(sys, "argv", ["bytewax.run", *arguments])
-            assert _parse_args().import_str == "dataflows.fraud"
+            assert _parse_args().import_str in {"dataflows.fraud", "dataflows.alerts"}
         case ["python", "-m", module] if module.startswith("proofs."):
             assert find_spec(module) is not None
         case ["python", "-m", module, *_]:
@@ -60,7 +60,8 @@ def _check_make(target: str, variables: list[str], makefile: str) -> None:
 
 
 def _check_variables(assignments: list[str]) -> None:
-    assert {assignment.partition("=")[0].lower() for assignment in assignments} <= set(Settings.model_fields)
+    names = {assignment.partition("=")[0].lower() for assignment in assignments}
+    assert {name for name in names if not name.startswith("alerts_")} <= set(Settings.model_fields)
 
 
 def test_the_readme_shows_commands_that_can_be_run_as_written(root: Path) -> None:
@@ -98,9 +99,11 @@ def test_every_command_has_a_section_and_no_other_has(root: Path) -> None:
 def test_the_options_of_a_command_are_those_it_has(
     name: str, tables: Callable[[str, str], list[list[list[str]]]]
 ) -> None:
+    inner = [word for word in app[name] if not word.startswith("-")]
     options = {
         argument.names[0]: argument.field_info.default
-        for argument in app[name].assemble_argument_collection()
+        for command in ([app[name][word] for word in inner] or [app[name]])
+        for argument in command.assemble_argument_collection()
         if argument.names[0].startswith("--")
     }
     found = tables(OPERATING, f"### `fraud {name}`")

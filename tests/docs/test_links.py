@@ -21,6 +21,7 @@ CHECKED = {
     "json",
     "python",
     "mermaid",
+    "yaml",
     "bash",
 }
 

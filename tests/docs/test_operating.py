@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from bytewax.testing import TestingSink, TestingSource
 from bytewax.visualize import to_mermaid
 from pydantic import AliasChoices
 
 from broker.config import _OURS, LARGEST_VERDICT, passed_through
 from dataflows.fraud import build
-from dataflows.metrics import GAUGES, METRICS
+from dataflows.metrics import GAUGES, METRICS, MODEL_GAUGES
 from dataflows.sinks import Sinks
 from detection import features
 from detection.loading import load
@@ -40,9 +41,9 @@ def test_the_settings_are_those_there_are_with_their_defaults(
     rows = table(OPERATING, "## Settings")
     shown = {name.strip("`"): default.strip("`") for name, default, _ in rows}
     expected = {name.upper(): str(getattr(settings, name)) for name in Settings.model_fields}
-    del expected["KAFKA"]
+    del expected["KAFKA"], expected["ALERTS"]
 
-    assert shown == {**expected, "FRAUD_PACKS": "the three that ship", "KAFKA_…": "none"}
+    assert shown == {**expected, "FRAUD_PACKS": "the three that ship", "KAFKA_…": "none", "ALERTS_…": "none"}
 
 
 def test_every_other_name_of_a_setting_is_told(root: Path) -> None:
@@ -91,7 +92,19 @@ def test_the_metrics_are_those_that_are_served(table: Callable[[str, str], list[
     }
 
     counters = {f"{name}_total": labels for name, (_, labels) in METRICS.items()}
-    assert shown == counters | {name: labels for name, (_, labels) in GAUGES.items()}
+    assert shown == counters | {name: labels for name, (_, labels) in (GAUGES | MODEL_GAUGES).items()}
+
+
+def test_the_rules_for_prometheus_are_about_metrics_that_there_are(blocks: list[Any]) -> None:
+    known = {f"{name}_total": labels for name, (_, labels) in METRICS.items()}
+    known |= {name: labels for name, (_, labels) in (GAUGES | MODEL_GAUGES).items()}
+    (rules,) = [yaml.safe_load(block.text) for block in blocks if block.info == "yaml"]
+
+    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+        (metric,) = set(re.findall(r"fraud_\w+", rule["expr"]))
+        grouped = re.findall(r"\w+", " ".join(re.findall(r"by \((.*?)\)", rule["expr"])))
+        told = re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])
+        assert {*grouped, *told} <= set(known[metric]), rule["alert"]
 
 
 def test_the_picture_in_the_readme_is_the_dataflow_with_its_topics(

@@ -17,12 +17,15 @@ from detection.codec import DEEPEST
 from detection.errors import PackError
 from detection.kinds import Kind
 from detection.loading import load, parse
+from detection.models.files import write_model
 from detection.packfile import (
+    AlertTable,
     CaseTable,
     EventTable,
     FeatureTable,
     ListTable,
     Mode,
+    ModelTable,
     Outcome,
     PackTable,
     RuleTable,
@@ -30,6 +33,7 @@ from detection.packfile import (
 )
 from detection.program import Engine
 from detection.records import DeadLetter, Record, Verdict
+from tests.detection.models.forests import FOREST, manifest
 
 NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 DOCUMENT = "docs/packs.md"
@@ -39,7 +43,10 @@ def test_a_pack_passes_its_own_tests_and_has_some(pack_text: str) -> None:
     pack = parse({"docs.toml": pack_text})
 
     assert run_tests(pack, {"docs.toml": pack_text}) == []
-    assert pack.warnings == ()
+    assert [warning.message for warning in pack.warnings] == [
+        f"model {model.name}: file models/{model.file.name} is not there: its score is unknown until it is"
+        for model in pack.models
+    ]
     rules = [rule for event in pack.events for rule in event.rules]
     assert [rule.name for rule in rules if not rule.tests] == []
 
@@ -90,14 +97,22 @@ def test_the_verdict_shown_is_the_one_the_engine_gives(blocks: list[Any], root: 
     assert json.loads(shown, object_pairs_hook=list) == json.loads(got, object_pairs_hook=list), got.decode()
 
 
-def test_every_member_of_a_verdict_is_in_the_table(table: Callable[[str, str], list[list[str]]]) -> None:
+def test_every_member_of_a_verdict_is_in_the_table(
+    table: Callable[[str, str], list[list[str]]], tmp_path: Path
+) -> None:
     text = """
+model.NAME = { on = "e", features = ["a"], file = "NAME.model" }
 event.e = { topic = "t", fields = { a = "int" } }
 rule.live = { on = "e", when = "a > 0", reason = "", score = 1, outcome = "block" }
 rule.shadow = { on = "e", when = "a > 0", reason = "", score = 1, outcome = "block", mode = "shadow" }
 """
     feature = 'feature.f = { on = "e", key = ["a"], fn = "count", window = "1h" }\n'
-    before, after = Engine(parse({"p.toml": text})), Engine(parse({"p.toml": text + feature}))
+    place = str(tmp_path / "p.toml")
+    (model,) = parse({place: text}).models
+    made = manifest(name="NAME", event="e", features=["a"], definitions=model.definitions, reference={})
+    for file in (model.file, model.challenger_file):
+        write_model(file, made, FOREST)
+    before, after = Engine(parse({place: text})), Engine(parse({place: text + feature}))
     before.judge(Record("t", 0, 0, NOON, None, b'{"a": 1}'))
     after.restore(before.snapshot())
     answer = after.judge(Record("t", 0, 1, NOON, None, b'{"a": 1, "reason": 1}'))
@@ -105,7 +120,7 @@ rule.shadow = { on = "e", when = "a > 0", reason = "", score = 1, outcome = "blo
 
     documented = {name.strip("`") for name, _ in table(DOCUMENT, "## The verdict")}
 
-    assert documented == set(_members(json.loads(answer.value))) - {"a"}
+    assert documented == set(_members(json.loads(answer.value))) - {"a", "verdict.model.NAME"}
 
 
 def _members(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -114,6 +129,10 @@ def _members(value: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield prefix + name
         if prefix + name == "verdict":
             yield from _members(member, "verdict.")
+        if prefix + name == "verdict.model":
+            yield from _members(member, "verdict.model.")
+        if prefix + name == "verdict.model.NAME":
+            yield from _members(member, "verdict.model.NAME.")
         if prefix + name == "verdict.rules":
             for hit in member:
                 yield from (f"verdict.rules[].{part}" for part in hit)
@@ -142,6 +161,8 @@ def test_the_dead_letters_shown_are_those_the_engine_makes(tables: Callable[[str
         ("## Rule", RuleTable),
         ("### Tests", CaseTable),
         ("## List", ListTable),
+        ("## Model", ModelTable),
+        ("## Alert", AlertTable),
     ],
 )
 def test_the_keys_of_a_table_are_those_a_pack_may_have(
@@ -163,7 +184,7 @@ def test_every_key_of_a_pack_has_an_example(blocks: list[Any]) -> None:
         if block.document == DOCUMENT and block.info in {"toml", "toml part", "toml mine.toml"}:
             data = tomllib.loads(block.text)
             shown["pack"] |= data.keys()
-            for section in ("event", "feature", "rule", "list"):
+            for section in ("event", "feature", "rule", "list", "model", "alert"):
                 for table in data.get(section, {}).values():
                     shown[section] |= table.keys()
             for event in data.get("event", {}).values():
@@ -185,6 +206,8 @@ def test_every_key_of_a_pack_has_an_example(blocks: list[Any]) -> None:
     assert shown["rule"] == set(RuleTable.model_fields)
     assert shown["test"] == set(CaseTable.model_fields)
     assert shown["list"] == set(ListTable.model_fields)
+    assert shown["model"] == set(ModelTable.model_fields)
+    assert shown["alert"] == set(AlertTable.model_fields)
     assert shown["given"] == {SINCE_START, TIMES, APART, EVENT}
     assert shown["outcome"] == set(get_args(Outcome))
     assert shown["mode"] == set(get_args(Mode))

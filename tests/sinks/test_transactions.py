@@ -1,10 +1,10 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from broker.config import producer_config
 from detection.settings import Settings
@@ -76,14 +76,17 @@ def test_what_is_written_counts_when_it_is_committed_and_not_before(scene: Scene
 def test_a_tick_commits_when_it_is_time(scene: Scene) -> None:
     outbox = scene.outbox()
     scene.write(outbox, b"1")
+    outbox.tick()  # the first time is at once
+    wait_until(lambda: scene.reader.seen() == [b"1"])
+    scene.write(outbox, b"2")
     scene.clock.now += EVERY * 0.9
     outbox.tick()
-    assert scene.reader.seen() == []
+    assert scene.reader.seen() == [b"1"]
 
     scene.clock.now += EVERY * 0.2
     outbox.tick()
 
-    wait_until(lambda: scene.reader.seen() == [b"1"])
+    wait_until(lambda: scene.reader.seen() == [b"1", b"2"])
 
 
 def test_ticks_and_confirmations_without_anything_written_ask_nobody(scene: Scene) -> None:
@@ -205,3 +208,25 @@ def fails(attempt: Callable[[], None]) -> bool:
     except DeliveryError:
         return True
     return False
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_producer_is_connected_before_it_fences_and_fences_also_when_it_is_not(*, answers: bool) -> None:
+    calls = []
+
+    class Client:
+        def __init__(self, config: dict[str, Any]) -> None:
+            self.config = config
+
+        def list_topics(self, *, timeout: float) -> None:
+            calls.append("list_topics")
+            if not answers:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"after {timeout} s"))
+
+        def init_transactions(self, timeout: float) -> None:
+            calls.append("init_transactions")
+            assert timeout
+
+    fence({}, "app", 1, cast("Any", Client))
+
+    assert calls == ["list_topics", "init_transactions"]

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic, sleep
@@ -13,9 +13,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from broker.errors import BrokerError
-from detection.ledger import Report
+from detection.ledger import Ledger, Report
 from detection.settings import Settings
-from sources import audit as module
+from sources import audit as audit_module
+from sources import through as module
 from sources.audit import audit
 from tests.conftest import Broker
 
@@ -181,11 +182,20 @@ def test_what_is_pending_is_waited_for(deployment: Deployment) -> None:
     assert numbers(report) == {"records": 10, "answered": 10}
 
 
-def test_a_record_that_is_written_meanwhile_is_not_missed_and_its_answer_is_not_foreign(deployment: Deployment) -> None:
+def test_a_record_that_is_written_meanwhile_is_not_missed_and_its_answer_is_not_foreign(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deployment.produce(10)
+    looked = threading.Event()
+
+    def ledger(ranges: Mapping[str, tuple[int, int]]) -> Ledger:
+        looked.set()  # which records there are is told; what becomes of them is not read yet
+        return Ledger(ranges)
+
+    monkeypatch.setattr(audit_module, "Ledger", ledger)
 
     def go_on() -> None:
-        sleep(0.7)
+        assert looked.wait(30)
         deployment.produce(10)
         deployment.answer(*range(20))
 
@@ -341,11 +351,11 @@ def test_outputs_whose_beginning_is_deleted_are_told(on_kafka: Deployment) -> No
 @pytest.mark.kafka
 def test_a_broker_that_falls_silent_is_an_error(on_kafka: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     on_kafka.produce(3)
-    monkeypatch.setattr(module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
     consumer = Consumer(
         {"bootstrap.servers": on_kafka.broker.address, "group.id": "nobody", "enable.partition.eof": True}
     )
-    reading = module._Reading(consumer, {(on_kafka.source, 0): 0})
+    reading = module.Reading(consumer, {(on_kafka.source, 0): 0})
 
     with pytest.raises(BrokerError, match=r"nothing came for 0 s, at offset [03]"):
         reading.read({(on_kafka.source, 0): 99}, lambda _address, _message: None, 99)

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from broker.config import consumer_config
+from broker.vitals import Vitals
 from detection.records import Record
 from detection.settings import Settings
 from sources.kafka import BATCH, LANES, KafkaSource, Lane, LaneState, lane_of
@@ -118,6 +119,47 @@ def test_more_records_than_a_batch_holds_come_once(embedded, new_topic, worker) 
     got = worker(KafkaSource(config(embedded), [topic])).read(len(written))
 
     assert in_order(got) == in_order(written)
+
+
+def test_while_it_is_paused_nothing_is_handed_out_nothing_lost_and_little_kept(
+    any_broker, new_topic, worker, produce
+) -> None:
+    topic = new_topic(any_broker, 3, **FOR_EVER)
+    paused, stopped, vitals = threading.Event(), threading.Event(), Vitals()
+    source = KafkaSource(config(any_broker), [topic], pause=paused.is_set, stop=stopped.is_set, vitals=vitals, began={})
+    reading = worker(source)
+    written = fill(any_broker, topic, 3, 10)
+    reading.read(30)
+    before = reading.snapshots()
+
+    paused.set()
+    for partition in range(3):
+        produce(any_broker, topic, [b"{}"] * BATCH, partition=partition)
+
+    def waits() -> list[Record]:
+        reading.turn()
+        return [record for lane in reading.lanes.values() for record in lane.arrived]
+
+    wait_until(lambda: bool(waits()))
+    for _ in range(1_000):
+        assert 0 < len(waits()) <= BATCH
+    assert vitals.paused
+    assert len(reading.records) == 30
+    assert {name: state["offsets"] for name, state in reading.snapshots().items()} == {
+        name: state["offsets"] for name, state in before.items()
+    }
+
+    paused.clear()
+    got = reading.read(30 + 3 * BATCH)
+    assert not vitals.paused
+    assert in_order(got[:30]) == in_order(written)
+    places = [(record.partition, record.offset) for record in got]
+    assert sorted(places) == [(partition, offset) for partition in range(3) for offset in range(10 + BATCH)]
+
+    paused.set()
+    stopped.set()
+    with pytest.raises(StopIteration):
+        reading.turn()
 
 
 @pytest.mark.parametrize("before", [0, 1, 40, 120])

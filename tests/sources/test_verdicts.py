@@ -1,25 +1,22 @@
-from uuid import uuid4
+from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+import pytest
 
-from sources.verdicts import OtherError, headers_of
+from sources.verdicts import OtherError, read_dead_letter
 
 
-def test_names_that_are_not_utf8_are_told_for_each_record_however_many_were_read(embedded, write_with_header) -> None:
-    topic = uuid4().hex
-    embedded.create_topic(topic, 1)
-    write_with_header(topic, b"name", 100)
-    write_with_header(topic, b"\xff\xfe", 100)
-    consumer = Consumer({"bootstrap.servers": embedded.address, "group.id": topic})
-    consumer.assign([TopicPartition(topic, 0, 0)])
+class Letter:
+    def __init__(self, headers: Any) -> None:
+        self.headers = lambda: headers
 
-    seen = []
-    while len(seen) < 200:
-        for message in consumer.consume(200, 1):
-            try:
-                seen.append(headers_of(message))
-            except OtherError as error:
-                seen.append(str(error))
-    consumer.close()
 
-    assert seen == [{"name": b"value"}] * 100 + ["headers: expected names in UTF-8, got others"] * 100
+def test_a_dead_letter_tells_where_its_record_was_and_what_was_wrong() -> None:
+    told = read_dead_letter(Letter([("h", b"x"), ("fraud.origin", b"t/0/1"), ("fraud.error", b"no \xff")]))  # type: ignore[arg-type]
+
+    assert told == ("t/0/1", "no \\xff")
+
+
+@pytest.mark.parametrize("headers", [None, [], [("fraud.origin", b"t/0/1")]])
+def test_what_has_no_error_is_somebody_elses(headers: Any) -> None:
+    with pytest.raises(OtherError, match=r"expected fraud\.origin and fraud\.error"):
+        read_dead_letter(Letter(headers))  # type: ignore[arg-type]

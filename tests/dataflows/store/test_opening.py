@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -184,16 +184,23 @@ def test_damage_anywhere_is_refused_or_means_nothing(
     assert refused
 
 
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
 def test_a_log_with_a_damaged_frame_is_not_taken_for_a_shorter_one(
-    whole: Path, expected: list[Any], tmp_path: Path
+    *, share: float, seen: bool, whole: Path, expected: list[Any], tmp_path: Path
 ) -> None:
     logs = sorted(path.name for path in whole.glob("*-wal"))
     assert len(logs) == PARTS
     for name in logs:
         store = copy(whole, tmp_path)
-        damage.flip_in(store / name, 32 + 24 + 100)  # in the first frame
-        (store / name.replace("-wal", "-shm")).unlink()  # else the end tells
-        assert "its log: frame 1 is damaged, and committed ones follow it" in outcome(store, expected)
+        index = store / name.replace("-wal", "-shm")
+        frame = int(frames_committed(index) * share)
+        damage.flip_in(store / name, 32 + FRAME * frame + 24 + 100)
+        index.unlink()  # else the end tells
+        if seen:  # and whoever looked has made it anew, up to the damage
+            with suppress(StoreError):
+                read(store)
+        assert f"its log: frame {frame + 1} is damaged, and committed ones follow it" in outcome(store, expected)
         shutil.rmtree(store)
 
 

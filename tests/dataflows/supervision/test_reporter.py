@@ -88,6 +88,40 @@ def test_a_partition_that_the_client_stopped_reading_raises_the_alarm_and_the_ot
         lane.close()
 
 
+def test_what_is_not_read_on_purpose_is_not_stalled_and_has_its_own_time_afterwards(
+    embedded, new_topic, produce, admin
+) -> None:
+    topic = new_topic(embedded, 1)
+    vitals = Vitals()
+    vitals.follow([(topic, 0)], {f"{topic}/0": 0})
+    reporter = Reporter(vitals, Ends(admin, []), Ends(admin, [], beginnings=True), None)
+    now = vitals.started_at
+
+    def ends_at(end: int) -> bool:
+        reporter.report(now)
+        return vitals.ends == {f"{topic}/0": end}
+
+    wait_until(lambda: ends_at(0))
+    produce(embedded, topic, [b"{}"])
+    wait_until(lambda: ends_at(1))
+    vitals.paused = True
+    for _ in range(3):
+        now += 25
+        produce(embedded, topic, [b"{}"])
+        reporter.report(now)
+        assert vitals.stalled == frozenset()
+    wait_until(lambda: ends_at(4))
+    vitals.paused = False
+    produce(embedded, topic, [b"{}"])
+    wait_until(lambda: ends_at(5))
+    assert vitals.stalled == frozenset()
+    produce(embedded, topic, [b"{}"])
+    wait_until(lambda: ends_at(6))
+    now += 25
+    reporter.report(now)
+    assert vitals.stalled == {f"{topic}/0"}
+
+
 def test_a_disk_that_is_full_is_told_once_and_reported_to_when_it_has_room_again(admin, tmp_path) -> None:
     folder = tmp_path / "missing"
     reporter = Reporter(Vitals(), Ends(admin, []), Ends(admin, [], beginnings=True), folder / "status.json")

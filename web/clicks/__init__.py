@@ -1,0 +1,1 @@
+"""The click page: a button, its count, and a click on Kafka for each press."""

@@ -1,0 +1,36 @@
+import { clean, count, element, moment } from "./dom.js";
+
+const EVERY = 5000;
+const at = (id) => document.getElementById(id);
+const share = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+
+function row(rule) {
+  const made = element("tr", "", rule.hits ? {} : { class: "quiet" });
+  const name = element("th", clean(rule.name), { scope: "row" });
+  if (rule.mode !== "live") name.append(element("span", ` ${rule.mode}`, { class: "note" }));
+  const when = element("td");
+  when.append(element("code", clean(rule.when)), element("p", clean(rule.reason), { class: "note" }));
+  const hits = rule.hits ? count(rule.hits) : "none yet";
+  const precision = rule.precision === null ? "-" : share.format(rule.precision);
+  const cells = [rule.outcome, rule.score, hits, count(rule.fraud), count(rule.legit), precision, "not known here"];
+  made.append(name, when, element("td", clean(rule.event)), ...cells.map((text) => element("td", clean(text), { class: "short" })));
+  return made;
+}
+
+async function refresh() {
+  const answer = await fetch("/api/rules", { headers: { Accept: "application/json" } }).catch(() => null);
+  if (answer?.status === 401) location.assign("/login");
+  const status = at("status");
+  const text = answer?.ok ? "live" : "no connection to the page's server, trying again";
+  if (status.textContent !== text) status.textContent = text;
+  status.classList.toggle("trouble", !answer?.ok);
+  if (!answer?.ok) return;
+  const told = await answer.json();
+  at("pack").textContent = told.pack;
+  at("since").textContent = moment(told.since);
+  at("rules").replaceChildren(...told.rules.map(row));
+}
+
+at("zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
+setInterval(() => document.hidden || refresh(), EVERY);
+refresh();
