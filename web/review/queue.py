@@ -65,6 +65,11 @@ def case_of(shown: Shown) -> Case | None:
     return Case(shown, judged.score, judged.pack)
 
 
+def _age(case: Case) -> tuple[int, int]:
+    """What grows with time: partitions are read one after the other, so not in the order of their verdicts."""
+    return case.shown.at, case.shown.number
+
+
 class Queue:
     """The newest cases of each word. One thread adds to it, any may ask.
 
@@ -130,7 +135,7 @@ class Queue:
             if own == group:
                 found.append((case, standing))
         newest = order == "newest"
-        found.sort(key=lambda item: (0 if newest else item[0].score, item[0].shown.number), reverse=True)
+        found.sort(key=lambda item: (0 if newest else item[0].score, *_age(item[0])), reverse=True)
         rows = [
             row(case.shown) | {"score": case.score, "state": standing.state, "until": standing.until}
             for case, standing in found[:ROWS]

@@ -7,9 +7,11 @@ from web.review.ledger import Ledger
 from web.review.queue import ROWS, Case, Queue, case_of
 
 
-def shown(number: int, word: str = "FRAUD", *, score: object = 50, size: int = 0, origin: str = "") -> Shown:
+def shown(
+    number: int, word: str = "FRAUD", *, score: object = 50, size: int = 0, origin: str = "", at: int | None = None
+) -> Shown:
     value = json.dumps({"verdict": {"score": score, "pack": "p"}, "more": "x" * size}).encode()
-    return Shown(number, word, number, "t", "k", "text", ["r"], origin or f"t/0/{number}", value)
+    return Shown(number, word, number if at is None else at, "t", "k", "text", ["r"], origin or f"t/0/{number}", value)
 
 
 def case(number: int, word: str = "FRAUD", **others) -> Case:
@@ -37,6 +39,15 @@ def test_the_newest_come_first_or_the_highest_and_of_those_the_newest() -> None:
 
     assert origins(queue) == ["t/0/3", "t/0/2", "t/0/1", "t/0/0"]
     assert origins(queue, order="highest") == ["t/0/3", "t/0/1", "t/0/2", "t/0/0"]
+
+
+def test_the_newest_is_the_one_written_last_whichever_partition_was_read_first() -> None:
+    queue = Queue()
+    for number, at in enumerate([30, 40, 40, 10, 20]):  # the first three are another partition's
+        queue.take(case(number, at=at))
+
+    assert origins(queue) == ["t/0/2", "t/0/1", "t/0/0", "t/0/4", "t/0/3"]
+    assert origins(queue, order="highest") == origins(queue)
 
 
 def test_a_flood_of_frauds_pushes_out_no_review_and_is_told() -> None:
