@@ -4,13 +4,15 @@ from collections.abc import Iterable, Mapping
 from time import monotonic, sleep
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from broker.client import ConsumerClient
 from broker.errors import BrokerError, error_in
 
 _PATIENCE_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 0.2
+_COMMIT_SECONDS: Final = 3.0
+"""A stop does not wait longer."""
 
 
 def committed(config: Mapping[str, Any], partitions: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -57,3 +59,40 @@ def committed_to(consumer: ConsumerClient, partitions: list[TopicPartition]) -> 
         if monotonic() > deadline:
             raise KafkaException(error)
         sleep(_RETRY_SECONDS)
+
+
+def commit(config: Mapping[str, Any], offsets: Mapping[str, int]) -> bool:
+    """Commit offsets to the group; says whether the broker has confirmed them within 3 s.
+
+    Args:
+        config: librdkafka's configuration, see `broker.config.consumer_config`.
+        offsets: The next offset to read, by `topic/partition`.
+
+    Raises:
+        KafkaException: The configuration is refused.
+    """
+    places = [address.rpartition("/") for address in offsets]
+    wanted = [
+        TopicPartition(topic, int(number), offset)
+        for (topic, _, number), offset in zip(places, offsets.values(), strict=True)
+    ]
+    answers: list[bool] = []
+
+    def on_commit(error: KafkaError | None, parts: list[TopicPartition]) -> None:
+        answers.append(error is None and not any(part.error for part in parts))
+
+    # A commit that waits would wait for a broker that is away without end.
+    consumer = Consumer({**config, "on_commit": on_commit})
+    deadline = monotonic() + _COMMIT_SECONDS
+    try:
+        while monotonic() < deadline:
+            answers.clear()
+            consumer.commit(offsets=wanted, asynchronous=True)
+            while not answers and monotonic() < deadline:
+                consumer.poll(0.05)
+            if answers == [True]:
+                return True
+            sleep(_RETRY_SECONDS)
+        return False
+    finally:
+        consumer.close()

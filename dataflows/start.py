@@ -7,7 +7,7 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Protocol
 import structlog
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from broker.client import TransactionalProducerClient
@@ -22,7 +23,7 @@ from broker.cluster import MOCK_CLUSTER, ClusterWatch, ends_now, places
 from broker.config import consumer_config, producer_config, watching_config
 from broker.ends import Ends
 from broker.errors import BrokerError
-from broker.group import committed
+from broker.group import commit, committed
 from broker.logs import logs_to_stderr
 from broker.topics import Look, look
 from broker.vitals import Vitals
@@ -32,6 +33,7 @@ from dataflows.store.deployment import Arguments, StoreError, arguments
 from dataflows.store.opening import Store
 from dataflows.store.quarantine import InHand, Journal, Quarantine, QuarantineError
 from dataflows.store.skips import SkipError, Skips
+from dataflows.store.state import offsets_of
 from dataflows.supervision.environment import CAREFUL, LOGS, PROCESS, STATUS_FILE
 from dataflows.supervision.reporter import Reporter
 from dataflows.supervision.stopping import on_signals
@@ -128,6 +130,8 @@ def start(build: Build) -> Dataflow:
         lists(program.lists)
         models(program.models)
 
+    if given.store is not None:
+        atexit.register(_tell_group, consumer, given.store, stop)
     flow = build(pack, source, sinks, refresh, answered, quarantine=quarantine)
     models.start()
     _calm_garbage_collector()
@@ -156,6 +160,23 @@ def _start_reporter(vitals: Vitals, settings: Settings) -> None:
     reporter = Reporter(vitals, Ends(admin, []), Ends(admin, [], beginnings=True), Path(path) if path else None)
     reporter.start()
     atexit.register(reporter.stop)
+
+
+def _tell_group(consumer: Mapping[str, Any], store: Path, stopped: Callable[[], bool]) -> None:
+    """After a graceful stop, have the group say what the last snapshot says.
+
+    While running it is told of a snapshot with the next one. Without a next one a run that ended well would leave no
+    trace in the group, and a store that is lost afterwards would not be missed.
+    """
+    if not stopped():
+        return
+    try:
+        told = commit(consumer, offsets_of(store))
+    except (StoreError, KafkaException) as error:
+        _log.warning("the group's offsets are one snapshot behind", error=str(error))
+    else:
+        if not told:
+            _log.warning("the group's offsets are one snapshot behind", error="the broker does not answer")
 
 
 def _fenced(

@@ -115,8 +115,7 @@ def state_of(folder: Path) -> State:
                     found.keys += len(log.keys)
                     found.groups += bool(log.keys)
             elif step == SOURCE_STEP:
-                source = read_snapshot(key, unpickled(change))["source"]
-                offsets |= source["offsets"] if isinstance(source, dict) else {}
+                offsets |= _offsets(key, change)
         except (StateError, ValueError, LookupError) as error:
             msg = f"{path}: the state of {step}, {key}: {error}"
             raise StoreError(msg) from None
@@ -137,12 +136,42 @@ def state_of(folder: Path) -> State:
     )
 
 
-def _newest(contents: Contents) -> Any:
-    """Of each key the newest snapshot of a whole epoch: file, step, key, when it was written, and its pickle."""
+def offsets_of(folder: Path) -> dict[str, int]:
+    """The next offset to read by `topic/partition`, as of the newest whole epoch; empty before the first.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    contents = read(folder)
+    if contents.empty or contents.epoch is None:
+        return {}
+    offsets: dict[str, int] = {}
+    for path, step, key, _, change in _newest(contents, SOURCE_STEP):
+        if change is not None:
+            try:
+                offsets |= _offsets(key, change)
+            except (StateError, ValueError, LookupError) as error:
+                msg = f"{path}: the state of {step}, {key}: {error}"
+                raise StoreError(msg) from None
+    return offsets
+
+
+def _offsets(key: str, change: bytes) -> dict[str, int]:
+    source = read_snapshot(key, unpickled(change))["source"]
+    return source["offsets"] if isinstance(source, dict) else {}
+
+
+def _newest(contents: Contents, step: str = "") -> Any:
+    """Of each key the newest snapshot of a whole epoch: file, step, key, when it was written, and its pickle.
+
+    Args:
+        contents: Of the store.
+        step: Of this step alone; of all if empty.
+    """
     for part in contents.parts:
         try:
             with closing(opened(part.path)) as db:
-                for row in db.execute(_NEWEST, (contents.epoch,)):
+                for row in db.execute(_NEWEST, (contents.epoch, step)):
                     yield (part.path, *row)
         except sqlite3.Error as error:
             msg = f"{part.path}: cannot be read: {error}"
@@ -153,7 +182,7 @@ def _newest(contents: Contents) -> Any:
 _NEWEST = """
 SELECT step_id, state_key, created_at, ser_change FROM snaps JOIN (
     SELECT step_id, state_key, coalesce(max(iif(snap_epoch < ?, snap_epoch, NULL)), min(snap_epoch)) AS snap_epoch
-    FROM snaps GROUP BY step_id, state_key
+    FROM snaps WHERE ? IN (step_id, '') GROUP BY step_id, state_key
 ) USING (step_id, state_key, snap_epoch)
 """
 

@@ -47,6 +47,29 @@ def test_a_store_that_was_emptied_is_refused_unless_the_operator_wants_it(fraud,
     judged(15)
 
 
+def test_a_store_that_is_gone_after_one_snapshot_is_missed_and_nothing_is_judged_twice(  # noqa: PLR0917  (fixtures)
+    fraud, transfers, embedded, produce, consume_all, tmp_path
+) -> None:
+    """While running, the group is told of a snapshot with the next one: here only the stop can tell it."""
+    fraud.environment["DELIVERY"] = "at_least_once"
+    with fraud.running("run", "--snapshot-interval", 3600) as process:
+        produce(embedded, transfers("TRANSACTIONS_TOPIC"), [b"{}"] * 5, partition=0)
+        consume_all(embedded, [transfers("DEAD_LETTER_TOPIC")], 5)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0, said
+    shutil.rmtree(tmp_path / "recovery")
+
+    assert "holds no snapshot, but the consumer group" in fraud("run", code=1)
+
+    fraud.environment["FRAUD_FRESH"] = "1"
+    with fraud.running("run", "--snapshot-interval", 3600) as process:
+        produce(embedded, transfers("TRANSACTIONS_TOPIC"), [b"{}"] * 5, partition=0)
+        assert len(consume_all(embedded, [transfers("DEAD_LETTER_TOPIC")], 10, extra_seconds=1)) == 10
+        process.terminate()
+        process.communicate(timeout=30)
+
+
 def test_a_store_whose_files_are_gone_is_refused_and_none_are_made(fraud, judged, tmp_path) -> None:
     judged(5)
     for path in (tmp_path / "recovery").glob("part-*"):
