@@ -23,6 +23,7 @@ from web.oidc import Provider
 from web.review.desk import Desk
 from web.review.routes import routes as review_routes
 from web.review.trials import routes as trial_routes
+from web.review.unknowns import Unknowns
 
 _HERE: Final = Path(__file__).parent
 
@@ -39,6 +40,7 @@ def build(
         desk: Where people act; without it there is no review.
         provider: Whom people log in with, besides tokens.
     """
+    unknowns = None if desk is None else Unknowns(desk.settings, desk.pack)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -51,13 +53,13 @@ def build(
         finally:
             hub.close()
             frames.cancel()
-            closing = [asyncio.to_thread(feed.close), *([] if desk is None else [desk.close()])]
-            await asyncio.gather(*closing)
+            closing = [part.close() for part in (desk, unknowns) if part is not None]
+            await asyncio.gather(asyncio.to_thread(feed.close), *closing)
 
     note = None if desk is None else desk.note_opening
     served = routes(feed, hub, login=access.login, review=desk is not None, note=note)
-    if desk is not None:
-        served += review_routes(desk, feed, access) + trial_routes(desk.settings, desk.pack)
+    if desk is not None and unknowns is not None:
+        served += review_routes(desk, feed, access, unknowns) + trial_routes(desk.settings, desk.pack)
     if access.login:
         served += login_routes(access, provider)
     served.append(Mount("/static", StaticFiles(directory=_HERE / "static")))

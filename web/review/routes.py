@@ -17,6 +17,7 @@ from web.review.desk import LONGEST_SNOOZE_MINUTES, Asked, Desk, RefusedError
 from web.review.entries import LONGEST_NOTE
 from web.review.queue import Group, Order
 from web.review.rules import rules_told
+from web.review.unknowns import Unknowns
 
 _TEMPLATES: Final = Jinja2Templates(Path(__file__).parent.parent / "templates")
 _LARGEST: Final = 16_384
@@ -25,9 +26,9 @@ _ORDERS: Final[dict[str, Order]] = {order: order for order in get_args(Order)}
 _asked: Final = msgspec.json.Decoder(Asked).decode
 
 
-def routes(desk: Desk, feed: Feed, access: Access) -> list[BaseRoute]:
+def routes(desk: Desk, feed: Feed, access: Access, unknowns: Unknowns) -> list[BaseRoute]:
     """The routes of the review page and of the page of rules."""
-    review = _Review(desk, feed, access)
+    review = _Review(desk, feed, access, unknowns)
     return [
         Route("/review", review.page),
         Route("/rules", review.rules_page),
@@ -39,10 +40,11 @@ def routes(desk: Desk, feed: Feed, access: Access) -> list[BaseRoute]:
 
 
 class _Review:
-    def __init__(self, desk: Desk, feed: Feed, access: Access) -> None:
+    def __init__(self, desk: Desk, feed: Feed, access: Access, unknowns: Unknowns) -> None:
         self._desk = desk
         self._feed = feed
         self._access = access
+        self._unknowns = unknowns
 
     async def page(self, request: Request) -> Response:
         return self._page(request, "review.html")
@@ -85,7 +87,8 @@ class _Review:
 
     async def rules(self, _request: Request) -> Response:
         told = rules_told(self._desk.pack, self._feed.hits(), self._desk.ledger.found())
-        return _json({"rules": told, "pack": self._desk.pack.hash, "since": self._feed.since})
+        unknowns = None if self._desk.problem else self._unknowns.told()
+        return _json({"rules": told, "pack": self._desk.pack.hash, "since": self._feed.since, "unknowns": unknowns})
 
     def _page(self, request: Request, name: str) -> Response:
         user = user_of(request.scope)

@@ -92,6 +92,11 @@ class _Side:
         """Keep no more than the dataflow would."""
         self._engine.evict()
 
+    def unknowns(self) -> dict[str, int]:
+        """At how many events the condition of each rule was unknown."""
+        judges = self._engine.program.judges
+        return {name: found.unknowns for judge in judges for name, found in judge.counts.rules.items()}
+
 
 def compare(before: Pack, after: Pack, records: Sequence[Record]) -> dict[str, Any]:
     """What another pack would make of these events. Both begin with empty windows."""
@@ -109,6 +114,7 @@ def compare(before: Pack, after: Pack, records: Sequence[Record]) -> dict[str, A
             for side in sides:
                 side.evict()
     old_side, new_side = sides
+    unknowns = [side.unknowns() for side in sides]
     return {
         "events": len(records),
         "changed": changed,
@@ -119,6 +125,9 @@ def compare(before: Pack, after: Pack, records: Sequence[Record]) -> dict[str, A
         "rules": {
             name: [old_side.rules.get(name), new_side.rules.get(name)]
             for name in sorted(old_side.rules.keys() | new_side.rules.keys())
+        },
+        "unknowns": {
+            name: [side.get(name) for side in unknowns] for name in sorted(unknowns[0].keys() | unknowns[1].keys())
         },
         "shown": shown,
     }

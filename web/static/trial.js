@@ -30,6 +30,7 @@ function show(told) {
     element("p", `${count(told.changed)} of ${count(told.events)} events would be answered otherwise.`),
     table(["Decision", "now", "edited"], pairs(told.decisions)),
     table(["Hits of rule", "now", "edited"], pairs(told.rules)),
+    table(["Unknowns of rule", "now", "edited"], pairs(told.unknowns)),
   );
   if (moves.length) {
     outcome.append(element("h3", `The first ${count(moves.length)} that change`));

@@ -498,6 +498,51 @@ def test_rules_have_their_text_their_hits_and_what_became_of_them(review) -> Non
     assert (quiet["hits"], quiet["precision"]) == (0, None)
 
 
+PLACES = """
+[event.transfer]
+topic = "${TRANSACTIONS_TOPIC}"
+fields = { amount = "float", location = "str?" }
+[rule.elsewhere]
+on = "transfer"
+when = "location != 'Rome'"
+reason = "elsewhere"
+score = 50
+outcome = "review"
+[rule.large_transfer]
+on = "transfer"
+when = "amount >= 900"
+reason = "large"
+score = 90
+outcome = "block"
+"""
+
+
+@pytest.mark.parametrize(
+    ("pack", "events", "rules", "problem"),
+    [(PLACES, 2, {"elsewhere": 2, "large_transfer": 0}, ""), ("[rule", 0, {}, "own.toml:1")],
+    ids=["read", "unreadable"],
+)
+def test_how_often_rules_were_unknown_is_found_in_the_newest_events(  # noqa: PLR0917  (fixtures)
+    page, deployment, tmp_path, pack: str, events: int, rules: dict[str, int], problem: str
+) -> None:
+    (tmp_path / "own.toml").write_text(pack)
+    settings = deployment.settings.model_copy(update={"fraud_packs": (tmp_path / "own.toml",)})
+    served = page(users=USERS, loopback=False, review=True, settings=settings)
+    deployment.write([transfer(900), transfer(1)])
+    told: list[Any] = []
+
+    def looked() -> bool:
+        told.append(get(served, "/api/rules")["unknowns"])
+        return told[-1] is not None
+
+    wait_until(looked)
+
+    assert told[0] is None
+    assert (told[-1]["events"], told[-1]["rules"]) == (events, rules)
+    assert problem in told[-1]["problem"]
+    assert bool(problem) == bool(told[-1]["problem"])
+
+
 @pytest.mark.kafka
 def test_a_real_kafka_gets_the_topics_made_one_compacted_and_one_kept_for_ever(
     page, deployment, kafka, topic_name

@@ -64,6 +64,15 @@ def test_what_changes_is_told_event_by_event_and_in_all() -> None:
     ]
 
 
+def test_what_a_pack_cannot_decide_is_told_rule_by_rule() -> None:
+    optional = OLD.replace('n = "int"', 'n = "int?"')
+    given = [event(9), b'{"k":"a"}', b'{"k":"b"}']
+
+    told = compare(parse({"p": optional}), parse({"p": optional.replace("n > 5", "known(n) && n > 5")}), records(given))
+
+    assert told["unknowns"] == {"large": [2, 0], "many": [0, 0]}
+
+
 def test_windows_are_those_of_the_engine() -> None:
     told = compare(parse({"p": OLD}), parse({"p": NEW.replace("c > 2", "c > 3")}), records([event(1, "a")] * 4))
 
