@@ -17,7 +17,7 @@ _END_SECONDS = 3.0
 
 @contextmanager
 def live_page(settings: Settings, pack: Pack, port: int, console: Terminal) -> Iterator[None]:
-    """Serve the live page meanwhile, to this machine only.
+    """Serve the pages meanwhile, to this machine only.
 
     Args:
         settings: Where the broker is.
@@ -33,6 +33,7 @@ def live_page(settings: Settings, pack: Pack, port: int, console: Terminal) -> I
     from web.app import build  # noqa: PLC0415
     from web.live.feed import Feed  # noqa: PLC0415
     from web.live.hub import Hub  # noqa: PLC0415
+    from web.review.desk import Desk  # noqa: PLC0415
     from web.serving import serve  # noqa: PLC0415
 
     try:
@@ -45,7 +46,7 @@ def live_page(settings: Settings, pack: Pack, port: int, console: Terminal) -> I
     with listening:
         feed = Feed(settings, pack)
         hub = Hub(feed.frame)
-        app = build(feed, hub, Access(None, loopback=True))
+        app = build(feed, hub, Access(None, loopback=True), Desk(settings, pack))
         thread = threading.Thread(target=serve, args=(app, hub, listening, stop), name="page", daemon=True)
         thread.start()
         console.print(f"The live page is at {url_of(listening)}")

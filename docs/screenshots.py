@@ -71,6 +71,22 @@ def open_a_fraud(page: Page) -> None:
     expect(page.get_by_role("complementary")).to_contain_text("Evidence")
 
 
+def decide(page: Page) -> None:
+    """Say of some frauds what they were, so that rules have a precision, and open one more."""
+    page.goto(f"{page.url.rstrip('/')}/review")
+    rows = page.locator("tbody tr.fraud")
+    for number, letter in enumerate("fflf"):
+        expect(rows.nth(2)).to_be_visible(timeout=PATIENCE_MS)
+        rows.nth(number % 2).get_by_role("button").click()
+        expect(page.get_by_role("button", name="Confirm fraud")).to_be_visible()
+        page.get_by_role("complementary").focus()
+        page.keyboard.press(letter)
+        expect(page.get_by_role("complementary")).to_contain_text("Done:")
+        page.keyboard.press("Escape")
+    rows.first.get_by_role("button").click()
+    expect(page.get_by_role("button", name="Confirm fraud")).to_be_visible()
+
+
 def main() -> None:
     """Make all pictures."""
     IMAGES.mkdir(exist_ok=True)
@@ -96,6 +112,12 @@ def main() -> None:
             page = opened(browser, live, width=width, height=height, dark=dark)
             open_a_fraud(page)
             picture(page, name)
+        page = opened(browser, live, width=1280, height=800)
+        decide(page)
+        picture(page, "review")
+        page = opened(browser, f"{live}/rules", width=1280, height=800)
+        expect(page.locator("#looked")).to_contain_text("the newest", timeout=PATIENCE_MS)
+        picture(page, "rules")
 
 
 if __name__ == "__main__":

@@ -65,12 +65,13 @@ def test_a_dataflow_that_dies_ends_the_demo_with_1(fraud) -> None:
     assert not list(fraud.temporary.iterdir())
 
 
-def test_the_live_page_is_served_meanwhile(fraud) -> None:
+def test_the_pages_are_served_meanwhile(fraud) -> None:
     with fraud.running("demo", "--port", 0) as process:
         while not (found := re.search(r"The live page is at (\S+)\n", process.stdout.readline())):
             assert process.poll() is None
         url = found[1]
         wait_until(lambda: httpx.get(f"{url}/api/state", timeout=20).json()["words"].get("FRAUD", 0) > 0, 60)
+        wait_until(lambda: httpx.get(f"{url}/api/review", timeout=20).json()["counts"]["open"] > 0, 60)
         process.send_signal(signal.SIGINT)
         told, error = process.communicate(timeout=60)
 

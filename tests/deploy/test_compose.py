@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from broker.java import KAFKA_VERSION
 from cli.main import app
@@ -147,7 +148,32 @@ def test_alerts_are_asked_for_and_keep_what_waits_to_be_sent_on_a_volume_of_thei
     assert "alerts" in compose("docker-compose.yml")["volumes"]
     assert alerts["stop_grace_period"] == "30s"
     assert alerts["restart"] == "unless-stopped"
-    assert [name for name, service in services.items() if "profiles" in service] == ["alerts"]
+
+
+def test_pages_are_asked_for_and_can_be_reached_from_this_machine(services: Services) -> None:
+    for name in ("web", "click-page"):
+        (port,) = services[name]["ports"]
+        command = services[name]["command"]
+        _, published, target = port.split(":")
+        assert services[name]["profiles"] == ["pages"]  # they want a token
+        assert published == target == (command[command.index("--port") + 1] if "--port" in command else "5000")
+    assert {name for name, service in services.items() if "profiles" in service} == {"alerts", "web", "click-page"}
+
+
+def test_only_the_pages_know_what_people_log_in_with(root: Path, ours: Services) -> None:
+    raw = yaml.safe_load((root / "docker-compose.yml").read_text())["services"]
+    for name, service in raw.items():
+        if name in ours:
+            secrets = {key: value for key, value in service["environment"].items() if _is_of_logging_in(key)}
+            told = {key: f"${{{key}:-}}" if name == "web" else "" for key in secrets}
+            assert secrets == told, name
+            assert len(secrets) == 5, name
+
+
+def _is_of_logging_in(name: str) -> bool:
+    return name in {"FRAUD_WEB_TOKEN", "FRAUD_WEB_USERS"} or name.startswith(
+        ("FRAUD_WEB_OIDC_ISSUER", "FRAUD_WEB_OIDC_CLIENT")
+    )
 
 
 def test_folders_of_the_checkout_that_are_mounted_exist(services: Services, root: Path) -> None:

@@ -1,4 +1,5 @@
 import { clean, count, element, moment, pairs } from "./dom.js";
+import { timeline } from "./plots.js";
 
 function hit(told) {
   const part = element("section");
@@ -24,6 +25,8 @@ function moment_before(origin, event, open, onRow) {
 function window(name, told, open, onRow) {
   const part = element("section");
   part.append(element("h3", `${clean(name)}: ${told.total} in its window`));
+  const known = told.newest.map((origin) => open.events?.[origin]).filter(Boolean);
+  if (known.length > 1) part.append(...timeline(known, open.at));
   const list = element("ol");
   for (const origin of told.newest) list.append(moment_before(origin, open.events?.[origin], open, onRow));
   part.append(list);

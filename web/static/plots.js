@@ -40,3 +40,24 @@ export function draw(id, lines) {
   const legend = lines.map((line) => element("span", `▬ ${clean(line.name)}`, { class: `s${line.style}` }));
   document.getElementById(`legend-${id}`).replaceChildren(...legend, element("span", `up to ${count(largest)}`));
 }
+
+const STYLES = { LEGIT: 0, REVIEW: 1, FRAUD: 2, DEAD: 3 };
+
+/* A dot for each event on a line from the first to the last: `events` are {at, word}, times in ms. A list says the same in words. */
+export function timeline(events, open) {
+  const times = events.map((event) => event.at);
+  const [first, last] = [Math.min(...times), Math.max(...times)];
+  const tell = (at) => (at === open ? "this one" : `${((at - open) / 1000).toFixed(3)} s`);
+  const svg = shape("svg", {
+    class: "timeline", viewBox: `0 0 ${WIDTH} 10`, preserveAspectRatio: "none", role: "img",
+    "aria-label": `${count(events.length)} events from ${tell(first)} to ${tell(last)}`,
+  });
+  svg.append(shape("line", { x1: 0, x2: WIDTH, y1: 5, y2: 5 }));
+  for (const event of events) {
+    const x = (10 + ((event.at - first) * (WIDTH - 20)) / (last - first || 1)).toFixed(1);
+    svg.append(shape("polyline", { class: `s${STYLES[event.word] ?? 5}`, points: `${x},5 ${x},5` }));
+  }
+  const ends = element("p", "", { class: "ends", "aria-hidden": "true" });
+  ends.append(element("span", tell(first)), element("span", tell(last)));
+  return [svg, ends];
+}

@@ -17,6 +17,7 @@ def live(page, deployment):
     """A page that has some of everything."""
     served = page()
     deployment.write([transfer(900), transfer(1), b"{"], key="user-7")
+    wait_until(lambda: sum(served.words().values()) == 3)  # partitions are read in no order
     deployment.write([transfer(901 + number) for number in range(RECORDS - 3)], key="user-8")
     wait_until(lambda: sum(served.words().values()) == RECORDS)
     return served
