@@ -111,11 +111,13 @@ def main() -> None:
         for name, width, height, dark in (("verdict", 1100, 660, True), ("phone", 390, 844, False)):
             page = opened(browser, live, width=width, height=height, dark=dark)
             open_a_fraud(page)
+            page.get_by_role("heading", name="Rules", exact=True).evaluate("title => title.scrollIntoView()")
+            page.get_by_role("heading", name="Evidence").evaluate("title => title.scrollIntoView({ block: 'center' })")
             picture(page, name)
         page = opened(browser, live, width=1280, height=800)
         decide(page)
         picture(page, "review")
-        page = opened(browser, f"{live}/rules", width=1280, height=800)
+        page = opened(browser, f"{live}/rules", width=1280, height=690)  # without the name of a folder here
         expect(page.locator("#looked")).to_contain_text("the newest", timeout=PATIENCE_MS)
         picture(page, "rules")
 

@@ -89,6 +89,6 @@ def _common(number: int, tally: Tally, status: dict[str, Any], seconds: int) -> 
         "words": dict(tally.words),
         "rules": dict(tally.rules.most_common(_MOST_RULES)),
         "latency": {"p50": p50, "p99": p99},
-        "lag": series[-1]["lag"] if series else None,
+        "lag": tally.lag(),
         "series": series,
     }

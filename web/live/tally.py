@@ -103,6 +103,10 @@ class Tally:
                 return bucket.p50, bucket.p99
         return None, None
 
+    def lag(self) -> int | None:
+        """Records without an answer, in the newest second in which somebody told."""
+        return next((bucket.lag for bucket in reversed(self._buckets) if bucket.lag is not None), None)
+
     def _bucket(self, second: int) -> Bucket:
         """The bucket of a second; a clock that was set back goes on in the newest one."""
         if not self._buckets:

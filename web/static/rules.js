@@ -22,8 +22,8 @@ function row(rule, unknowns) {
   when.append(element("code", clean(rule.when)), element("p", clean(rule.reason), { class: "note" }));
   const hits = rule.hits ? count(rule.hits) : "none yet";
   const precision = rule.precision === null ? "-" : share.format(rule.precision);
-  const cells = [rule.outcome, rule.score, hits, count(rule.fraud), count(rule.legit), precision, unknown(unknowns, rule.name)];
-  made.append(name, when, element("td", clean(rule.event)), ...cells.map((text) => element("td", clean(text), { class: "short" })));
+  const cells = [rule.event, rule.outcome, rule.score, hits, count(rule.fraud), count(rule.legit), precision, unknown(unknowns, rule.name)];
+  made.append(name, when, ...cells.map((text) => element("td", clean(text), { class: "short" })));
   return made;
 }
 

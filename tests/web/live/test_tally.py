@@ -34,6 +34,15 @@ def test_a_second_without_records_is_there_and_empty() -> None:
     ]
 
 
+def test_the_lag_is_the_last_one_that_was_told() -> None:
+    tally = Tally()
+    assert tally.lag() is None
+    tally.tick(10, lag=5)
+    tally.take(shown(), 11)  # nobody told of this second yet
+
+    assert tally.lag() == 5
+
+
 def test_no_more_than_15_minutes_are_kept_also_after_a_pause_of_a_year() -> None:
     tally = Tally()
     for second in [*range(SECONDS + 10), 31_000_000]:
