@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from broker.cluster import ends_now, places
 from broker.config import consumer_config, producer_config
+from broker.group import committed_to
 from broker.topics import create_missing, preflight
 from cli.project import topics_of
 from detection.ledger import Ledger, Report
@@ -219,10 +220,10 @@ class Meter:
     def behind(self) -> int:
         """How many input offsets the group has not yet committed."""
         parts = [TopicPartition(topic, number) for topic, number in self._inputs]
-        committed = {
-            (part.topic, part.partition): max(part.offset, 0) for part in self._consumer.committed(parts, timeout=10)
-        }
-        return sum(self._end(place) - committed[place] for place in self._inputs)
+        committed = committed_to(
+            self._consumer, parts
+        )  # asks again: a broker that was frozen just now has work to catch up
+        return sum(self._end((topic, n)) - committed.get(f"{topic}/{n}", 0) for topic, n in self._inputs)
 
     def ends(self) -> dict[str, int]:
         """Where the inputs end."""
