@@ -100,6 +100,15 @@ class Cluster:
         """Whether all run."""
         return bool(self._processes) and not any(code is not None for code in self.codes())
 
+    def catches(self, number: signal.Signals, seconds: float) -> bool:
+        """Wait until all that run have a handler for a signal, at most so long; whether they have."""
+        deadline = monotonic() + seconds
+        while not all(_catches(pid, number) for pid in self.pids):
+            if monotonic() > deadline:
+                return False
+            sleep(0.1)
+        return True
+
     def signal(self, number: signal.Signals, ranks: Sequence[int] | None = None) -> None:
         """Send a signal to all processes or some."""
         for rank in self.ranks if ranks is None else ranks:
@@ -244,3 +253,12 @@ class Keeper:
                     return
                 self._cluster.start(self._processes)
                 self.restarts += 1
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return True
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)

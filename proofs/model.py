@@ -56,6 +56,7 @@ _MOST_PARTITIONS: Final = 6
 _VERDICT_SECONDS: Final = 30.0
 _STALL_SECONDS: Final = 120.0
 _UP_SECONDS: Final = 10.0
+_LISTENS_SECONDS: Final = 60.0
 
 _MORE: Final[Mapping[Packs, str]] = {
     "shipped": "",
@@ -218,6 +219,8 @@ class World:
         if hit:
             self._meter.grows(_VERDICT_SECONDS)
         else:
+            # Who is told before it listens just ends, and its peers wait for it in vain.
+            self._cluster.catches(signal.SIGTERM, _LISTENS_SECONDS)
             sleep(max(0.0, self._cluster.started + _UP_SECONDS - monotonic()))
         self._restart_if_ended()
         if any(codes := self._cluster.stop()) and not self._excused:

@@ -70,6 +70,7 @@ class Feed(Following):
         self._places: frozenset[str] = frozenset()
         self._answered: dict[str, int] = {}
         self._judged: dict[Place, int] = {}
+        self._unheard: dict[Place, int] = {}
 
     def frame(self) -> frames.Frame:
         """The next frame, with what came since the last one."""
@@ -151,8 +152,8 @@ class Feed(Following):
 
     def _take_events(self, consumer: Consumer) -> None:
         """Find out how late the verdicts are that came since the last time."""
-        starts, self._judged = self._judged, {}
-        found = list(sent(consumer, starts)) if starts else []
+        starts, self._judged = {**self._unheard, **self._judged}, {}
+        found, self._unheard = sent(consumer, starts) if starts else ([], {})
         with self._lock:
             for origin, at in found:
                 self._tally.take_event(origin, at)

@@ -11,6 +11,7 @@ from websockets.sync.client import connect
 from broker.embedded import EmbeddedBroker
 from tests.conftest import wait_until
 from tests.web.conftest import transfer
+from web.live import sent
 
 EVIL = "<script>alert(1)</script>\"'<img src=x onerror=alert(1)>\u202e\u0000"
 WEB = Path(__file__).parents[3] / "web"
@@ -76,6 +77,20 @@ def test_latency_and_lag_are_told(page, deployment) -> None:
     wait_until(lambda: live.client.get("/api/state").json()["latency"]["p99"] is not None)
     latency = live.client.get("/api/state").json()["latency"]
     assert 0 <= latency["p50"] <= latency["p99"] < 30_000
+
+
+def test_latency_is_told_of_what_a_slow_broker_did_not_tell_in_time(page, deployment, monkeypatch) -> None:
+    patience = sent._WAIT_SECONDS
+    monkeypatch.setattr(sent, "_WAIT_SECONDS", 0.0)  # as if it took longer than that
+    live = page()
+    deployment.write([transfer(1)] * 3)
+    wait_until(lambda: live.words() == {"LEGIT": 3})
+    wait_until(lambda: live.feed._unheard != {})
+    assert live.client.get("/api/state").json()["latency"]["p99"] is None
+
+    monkeypatch.setattr(sent, "_WAIT_SECONDS", patience)
+
+    wait_until(lambda: live.client.get("/api/state").json()["latency"]["p99"] is not None)
 
 
 def test_an_opened_verdict_tells_rules_with_their_values_evidence_and_pack(page, deployment) -> None:
