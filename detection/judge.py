@@ -162,7 +162,7 @@ class Judge:
         lines = []
         for number, model in enumerate(self.event.models):
             lines += [
-                f"row{number} = {row_source(self.event, model.features)}",
+                f"row{number} = {row_source(model)}",
                 f"m_{model.name}, told{number}, by{number} = SLOT{number}.score(row{number})",
                 f"if not e.offset % {EVERY}: SLOT{number}.look_at(row{number}, m_{model.name})",
             ]

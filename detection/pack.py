@@ -174,22 +174,29 @@ class ModelSpec:
     Attributes:
         name: Its name in the pack.
         on: The event type that it scores.
-        features: The fields and features that it looks at, in order.
-        kinds: Their kinds.
+        features: The names of what it looks at, in order: fields, features, and what it derives of them.
+        symbols: How a generated function with an event `e` and the locals of `Plan.unpacking` reads each.
         file: Where it lies.
         definitions: Digest of what defines the features.
         champion: The model that lies there when the pack is loaded; None: none does.
         challenger: The one beside it that no rule reads; None: there is none.
+        derived: Which fields and features are read for what it derives.
     """
 
     name: str
     on: str
     features: tuple[str, ...]
-    kinds: tuple[Kind, ...]
+    symbols: tuple[Symbol, ...]
     file: Path
     definitions: str
     champion: LoadedModel | None = None
     challenger: LoadedModel | None = None
+    derived: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of its features."""
+        return tuple(symbol.kind for symbol in self.symbols)
 
     @property
     def symbol(self) -> Symbol:

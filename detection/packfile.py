@@ -147,7 +147,10 @@ class ModelTable(Table):
 
     on: Name = Field(description="The event it scores.")
     features: list[Name] = Field(
-        min_length=1, max_length=256, description="The fields and features that it looks at, in order."
+        min_length=1, max_length=256, description="What it looks at, in order: fields, features and what it derives."
+    )
+    derive: dict[Name, str] | None = Field(
+        None, description="Values computed from fields and features, for it alone: names and expressions."
     )
     file: str = Field(description="Its file, a `.model`, seen from this one's folder.")
 

@@ -183,7 +183,8 @@ class Loader:
         derivations = {name: fields.derive(owner, name, known[name]) for name, owner in owners.items()}
         scopes = {name: _scope(owner, name, known[name]) for name, owner in owners.items()}
         featured = FeatureLoader(self._report).features(features, known, scopes)
-        scoring = ModelLoader(self._report).models(models, known, featured, files=self._model_files)
+        constants = {name: Constants() for name in owners}
+        scoring = ModelLoader(self._report).models(models, known, featured, constants, files=self._model_files)
         judging.orphans(rules, owners)
         topics = self._topics.read(owners)
         compiled = []
@@ -199,7 +200,6 @@ class Loader:
             scored = tuple(model for model in scoring if model.on == name)
             scores = {model.scored: model.symbol for model in scored}
             symbols = {**_symbols(known[name], mine), **time_symbol(table), **scores}
-            constants = Constants()
             judged = {rule: file for rule, file in rules.items() if file.table.rule[rule].on == name}
             compiled.append(
                 EventType(
@@ -213,9 +213,9 @@ class Loader:
                     topics=self._topics.written(owner, name),
                     lateness=self._report.duration(owner, ("lateness",), "lateness", owner.table.lateness),
                     features=mine,
-                    rules=judging.rules(judged, symbols, constants),
-                    added=judging.added(owner, name, table, symbols, constants),
-                    constants=constants,
+                    rules=judging.rules(judged, symbols, constants[name]),
+                    added=judging.added(owner, name, table, symbols, constants[name]),
+                    constants=constants[name],
                     symbols=symbols,
                     busiest=fields.busiest(owner, name, table, known[name]),
                     models=scored,

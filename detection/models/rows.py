@@ -1,9 +1,10 @@
 """From an event with its features to the row that a model looks at: one function for live, training and evaluation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from detection.codec import Event
+from detection.expressions import Symbol
 from detection.features import Plan
 from detection.generated import define, indent
 from detection.kinds import Kind
@@ -26,16 +27,18 @@ def row_of(event: EventType, plan: Plan, model: ModelSpec) -> Callable[[Event], 
     Returns:
         From an event of that type with its `features` to a tuple of floats, in the model's order; unknown is None.
     """
-    lines = [*plan.unpacking(event), f"return {row_source(event, model.features)}"]
-    return define("row", ["def row(e):", *indent(lines)], {})
+    lines = [*plan.unpacking(event), f"return {row_source(model)}"]
+    return define("row", ["def row(e):", *indent(lines)], dict(event.constants.values))
 
 
-def row_source(event: EventType, features: Sequence[str]) -> str:
-    """Source of a row, where an event `e` and the locals of `Plan.unpacking` are known."""
-    return "".join(f"{_number(event, name)}, " for name in features).join("()")
+def row_source(model: ModelSpec) -> str:
+    """Source of a row, where an event `e`, the locals of `Plan.unpacking` and the event's constants are known."""
+    return "".join(f"{_number(symbol)}, " for symbol in model.symbols).join("()")
 
 
-def _number(event: EventType, name: str) -> str:
-    symbol = event.symbols[name]
-    number = NUMBERS[symbol.kind].format(x=symbol.source)
-    return f"None if {symbol.source} is None else {number}" if symbol.optional else number
+def _number(symbol: Symbol) -> str:
+    if not symbol.optional:
+        return NUMBERS[symbol.kind].format(x=symbol.source)
+    if symbol.source.replace(".", "_").isidentifier():
+        return f"None if {symbol.source} is None else {NUMBERS[symbol.kind].format(x=symbol.source)}"
+    return f"None if (found := {symbol.source}) is None else {NUMBERS[symbol.kind].format(x='found')}"

@@ -423,6 +423,30 @@ def test_a_mistake_in_a_model_is_told_with_its_place(old: str, new: str, expecte
     assert problems(text.replace(old, new)) == [f"a.toml:{expected}"]
 
 
+DERIVED = MODEL.replace('"n"]', '"n", "twice"]') + 'derive.twice = "amount * 2"\n'
+TWICE = "model payments: derive twice"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("amount * 2", "amuont * 2", f'26:17: {TWICE}: unknown name "amuont" (did you mean "amount"?)'),
+        ("amount * 2", "user", "24:40: model payments: twice: expected int, float, bool, money or duration, got str"),
+        ("derive.twice", "derive.thrice", "26:1: model payments: derive: thrice is none of its features"),
+        (', "twice"]', "]", "26:1: model payments: derive: twice is none of its features"),
+        ('"n", "twice"]\nfile', '"n", "pays_10s"]\nfile', "24:40: model payments: features names pays_10s twice"),
+        ("derive.twice", "derive.amount", "26:1: model payments: derive: amount is already a field or feature"),
+        ("[event.pay]", 'pii = ["n"]\n[event.pay]', "25:35: model payments: n is personal (pii)"),
+        ("amount * 2", "n * 2", "27:16: model payments: n is personal (pii)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_what_a_model_derives_is_told_with_its_place(old: str, new: str, expected: str) -> None:
+    text = GOOD + DERIVED
+    assert text.count(old) == 1, old
+    told = problems(("pii = ['n']\n" if new == "n * 2" else "") + text.replace(old, new))
+    assert f"a.toml:{expected}" in told
+
+
 def test_a_field_may_be_called_as_models_are() -> None:
     text = changed("amount > 400", "model.payments > 0.4 && model == 'M'").replace(
         'user = "str"', 'user = "str", model = "str"'

@@ -252,6 +252,40 @@ def test_the_judge_scores_the_row_that_training_sees(tmp_path: Path) -> None:
     assert seen == [to_row(event) for event in other.enrich(records)]
 
 
+DERIVING = (
+    TEXT.replace('"n"]', '"n", "share", "often", "slow"]')
+    + """
+[model.payments.derive]
+share = "amount / 3"
+often = "pays_10s > 1 && x > 0.5"
+slow = "pause + pause"
+"""
+)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_model_derives_is_a_part_of_its_row_live_and_in_training(tmp_path: Path, *, known: bool) -> None:
+    pack = load(tmp_path, DERIVING.replace("ADD", ""))
+    engine = Engine(pack)
+    (event,) = pack.events
+    more = {"x": 0.75} if known else {}
+
+    first, second = engine.enrich([pay("1"), pay("300", 1, at=1_500, **more)])
+
+    to_row = row_of(event, engine.program.plan, pack.models[0])
+    assert to_row(first)[-3:] == (pytest.approx(1 / 3, abs=1e-6), 0.0, None)
+    assert to_row(second)[-3:] == (100.0, 1.0 if known else None, 3.0)
+
+
+def test_a_model_made_for_another_derivation_is_refused(tmp_path: Path) -> None:
+    def definitions(text: str) -> str:
+        return load(tmp_path, text.replace("ADD", "")).models[0].definitions
+
+    assert definitions(DERIVING) == definitions(DERIVING)
+    assert definitions(DERIVING) != definitions(DERIVING.replace("amount / 3", "amount / 4"))
+    assert definitions(DERIVING) != definitions(DERIVING.replace('window = "10s"', 'window = "20s"'))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
