@@ -71,6 +71,8 @@ def commit(config: Mapping[str, Any], offsets: Mapping[str, int]) -> bool:
     Raises:
         KafkaException: The configuration is refused.
     """
+    if not offsets:
+        return True
     places = [address.rpartition("/") for address in offsets]
     wanted = [
         TopicPartition(topic, int(number), offset)
@@ -81,11 +83,14 @@ def commit(config: Mapping[str, Any], offsets: Mapping[str, int]) -> bool:
     def on_commit(error: KafkaError | None, parts: list[TopicPartition]) -> None:
         answers.append(error is None and not any(part.error for part in parts))
 
-    # A commit that waits would wait for a broker that is away without end.
     consumer = Consumer({**config, "on_commit": on_commit})
     deadline = monotonic() + _COMMIT_SECONDS
     try:
-        while monotonic() < deadline:
+        while (left := deadline - monotonic()) > 0:
+            # Closing waits 45 s for a commit that has no answer: none is sent before the broker has answered.
+            if not _answers(consumer, wanted, left):
+                sleep(_RETRY_SECONDS)
+                continue
             answers.clear()
             consumer.commit(offsets=wanted, asynchronous=True)
             while not answers and monotonic() < deadline:
@@ -96,3 +101,11 @@ def commit(config: Mapping[str, Any], offsets: Mapping[str, int]) -> bool:
         return False
     finally:
         consumer.close()
+
+
+def _answers(consumer: ConsumerClient, partitions: list[TopicPartition], seconds: float) -> bool:
+    try:
+        consumer.committed([TopicPartition(part.topic, part.partition) for part in partitions], timeout=seconds)
+    except KafkaException:
+        return False
+    return True

@@ -130,8 +130,8 @@ def start(build: Build) -> Dataflow:
         lists(program.lists)
         models(program.models)
 
-    if given.store is not None:
-        atexit.register(_tell_group, consumer, given.store, stop)
+    if given.store is not None and given.together:
+        atexit.register(_tell_group, consumer, given.store, pack.topics_in, stop)
     flow = build(pack, source, sinks, refresh, answered, quarantine=quarantine)
     models.start()
     _calm_garbage_collector()
@@ -162,7 +162,7 @@ def _start_reporter(vitals: Vitals, settings: Settings) -> None:
     atexit.register(reporter.stop)
 
 
-def _tell_group(consumer: Mapping[str, Any], store: Path, stopped: Callable[[], bool]) -> None:
+def _tell_group(consumer: Mapping[str, Any], store: Path, topics: Iterable[str], stopped: Callable[[], bool]) -> None:
     """After a graceful stop, have the group say what the last snapshot says.
 
     While running it is told of a snapshot with the next one. Without a next one a run that ended well would leave no
@@ -170,8 +170,10 @@ def _tell_group(consumer: Mapping[str, Any], store: Path, stopped: Callable[[], 
     """
     if not stopped():
         return
+    wanted = frozenset(topics)
     try:
-        told = commit(consumer, offsets_of(store))
+        offsets = {place: next_ for place, next_ in offsets_of(store).items() if place.rpartition("/")[0] in wanted}
+        told = commit(consumer, offsets)
     except (StoreError, KafkaException) as error:
         _log.warning("the group's offsets are one snapshot behind", error=str(error))
     else:
