@@ -13,6 +13,7 @@ _PATIENCE_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 0.2
 _COMMIT_SECONDS: Final = 3.0
 """A stop does not wait longer."""
+_UNANSWERED: Final = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001  (its public name)
 
 
 def committed(config: Mapping[str, Any], partitions: Iterable[tuple[str, int]]) -> dict[str, int]:
@@ -61,51 +62,60 @@ def committed_to(consumer: ConsumerClient, partitions: list[TopicPartition]) -> 
         sleep(_RETRY_SECONDS)
 
 
-def commit(config: Mapping[str, Any], offsets: Mapping[str, int]) -> bool:
-    """Commit offsets to the group; says whether the broker has confirmed them within 3 s.
+def commit(config: Mapping[str, Any], offsets: Mapping[str, int]) -> None:
+    """Commit offsets to the group, where it is not as far yet: others may have told it of a newer snapshot.
 
     Args:
         config: librdkafka's configuration, see `broker.config.consumer_config`.
         offsets: The next offset to read, by `topic/partition`.
 
     Raises:
+        BrokerError: The broker has not confirmed them within 3 s.
         KafkaException: The configuration is refused.
     """
     if not offsets:
-        return True
+        return
     places = [address.rpartition("/") for address in offsets]
     wanted = [
         TopicPartition(topic, int(number), offset)
         for (topic, _, number), offset in zip(places, offsets.values(), strict=True)
     ]
-    answers: list[bool] = []
+    answers: list[KafkaError | None] = []
 
     def on_commit(error: KafkaError | None, parts: list[TopicPartition]) -> None:
-        answers.append(error is None and not any(part.error for part in parts))
+        answers.append(error or next((part.error for part in parts if part.error is not None), None))
 
     consumer = Consumer({**config, "on_commit": on_commit})
     deadline = monotonic() + _COMMIT_SECONDS
+    reason = _UNANSWERED.str()
     try:
         while (left := deadline - monotonic()) > 0:
-            # Closing waits 45 s for a commit that has no answer: none is sent before the broker has answered.
-            if not _answers(consumer, wanted, left):
+            try:
+                # Closing waits 45 s for a commit that has no answer: none is sent before the broker has answered.
+                known = consumer.committed(
+                    [TopicPartition(part.topic, part.partition) for part in wanted], timeout=left
+                )
+            except KafkaException as exception:
+                reason = error_in(exception).str()
                 sleep(_RETRY_SECONDS)
                 continue
+            ahead = [part for part, group in zip(wanted, known, strict=True) if part.offset > group.offset]
+            if not ahead:
+                return
             answers.clear()
-            consumer.commit(offsets=wanted, asynchronous=True)
+            consumer.commit(offsets=ahead, asynchronous=True)
             while not answers and monotonic() < deadline:
                 consumer.poll(0.05)
-            if answers == [True]:
-                return True
+            for error in answers:
+                if error is None:
+                    return
+                reason = error.str()
             sleep(_RETRY_SECONDS)
-        return False
     finally:
         consumer.close()
+    msg = f"{config['bootstrap.servers']}: does not take the offsets of the group: {reason}"
+    raise BrokerError(msg)
 
 
-def _answers(consumer: ConsumerClient, partitions: list[TopicPartition], seconds: float) -> bool:
-    try:
-        consumer.committed([TopicPartition(part.topic, part.partition) for part in partitions], timeout=seconds)
-    except KafkaException:
-        return False
-    return True
+def _without_offsets(parts: Iterable[TopicPartition]) -> list[TopicPartition]:
+    return [TopicPartition(part.topic, part.partition) for part in parts]

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -43,7 +44,7 @@ from detection.pack import Pack
 from detection.program import Program
 from detection.records import Record
 from detection.settings import Settings, SettingsError
-from sinks.kafka import DeliveryError, KafkaSink, Outboxes
+from sinks.kafka import KafkaSink, Outboxes
 from sinks.transactions import Commits, TransactionalOutboxes, fence
 from sources.answered import Answered, Tails
 from sources.kafka import KafkaSource
@@ -95,8 +96,6 @@ def start(build: Build) -> Dataflow:
         watched = {topic: found.partitions[topic] for topic in (*pack.topics_in, *outputs)}
         quarantine = _quarantine(given, settings, vitals)
         tails, began, fenced = _fenced(settings, pack, given, found, outputs)
-    except DeliveryError:  # told already
-        sys.exit(1)
     except (SettingsError, PackError, BrokerError, StoreError, QuarantineError, SkipError) as error:
         refuse(error)
     for warning in pack.warnings:
@@ -173,12 +172,9 @@ def _tell_group(consumer: Mapping[str, Any], store: Path, topics: Iterable[str],
     wanted = frozenset(topics)
     try:
         offsets = {place: next_ for place, next_ in offsets_of(store).items() if place.rpartition("/")[0] in wanted}
-        told = commit(consumer, offsets)
-    except (StoreError, KafkaException) as error:
+        commit(consumer, offsets)
+    except (StoreError, BrokerError, KafkaException) as error:
         _log.warning("the group's offsets are one snapshot behind", error=str(error))
-    else:
-        if not told:
-            _log.warning("the group's offsets are one snapshot behind", error="the broker does not answer")
 
 
 def _fenced(
@@ -229,7 +225,7 @@ def _fenced(
         )
     fenced: list[TransactionalProducerClient] = []
     with ThreadPoolExecutor(1) as meanwhile:  # the brokers take half a second to end what was open
-        prepared = None if store is None else meanwhile.submit(store.prepare)
+        prepared = None if store is None else meanwhile.submit(_prepare, store, settings, given, pack, topics)
         if settings.delivery == "exactly_once":
             fenced = fence(producer_config(settings), settings.application_id, workers)
         if prepared is not None:
@@ -240,6 +236,22 @@ def _fenced(
     tails = Tails(consumer_config(settings), ends, ends if first is None else first)
     # Of several processes each fences. Those of workers that are gone have done what they were made for.
     return tails, began, fenced[: given.total_workers] if given.processes == 1 else []
+
+
+def _prepare(store: Store, settings: Settings, given: Arguments, pack: Pack, partitions: Mapping[str, int]) -> None:
+    """Make the store ready for Bytewax, and say so if it is not as far as the group."""
+    if given.process == 0 and given.together and given.store is not None and not store.contents.empty:
+        with suppress(BrokerError):  # a warning is not worth a start
+            group = committed(consumer_config(settings), places({topic: partitions[topic] for topic in pack.topics_in}))
+            stored = offsets_of(given.store)
+            behind = sum(max(0, offset - stored.get(place, 0)) for place, offset in group.items())
+            if behind:
+                _log.warning(
+                    "the recovery store is behind what the group has committed: is it an older copy? What came since "
+                    "is read again; what has its answer gets no second one",
+                    records=behind,
+                )
+    store.prepare()
 
 
 def refuse(error: Exception) -> NoReturn:

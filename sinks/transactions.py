@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from typing_extensions import override
 
 from broker.client import TransactionalProducerClient
+from broker.errors import BrokerError
 from detection.records import Headers
 from sinks.kafka import PATIENCE, DeliveryError, Outbox, Outboxes
 
@@ -74,35 +75,41 @@ def fence(
         go on with them; of several processes each has fenced, and only the last one's could.
 
     Raises:
-        DeliveryError: The cluster does not answer in time, or refuses.
+        BrokerError: The cluster does not answer in time, or refuses.
     """
 
     def shut_out(worker: int) -> TransactionalProducerClient:
-        return _named(config, application, worker, client)
+        try:
+            return _named(config, application, worker, client)
+        except KafkaException as exception:
+            raise BrokerError(_not_named(application, worker, exception)) from None
 
     with ThreadPoolExecutor(workers) as pool:  # an open transaction takes half a second to be taken back
         return list(pool.map(shut_out, range(workers)))
 
 
 def _named(config: Mapping[str, Any], application: str, worker: int, client: Client) -> TransactionalProducerClient:
-    name = transactional_id(application, worker)
-    producer = client({**config, "transactional.id": name})
+    producer = client({**config, "transactional.id": transactional_id(application, worker)})
     with suppress(KafkaException):  # the next call tells what is wrong
         # Two in five clients that look for their coordinator before they are connected look again only 0.5 s later.
         producer.list_topics(timeout=_CONNECTION_SECONDS)
-    try:
-        producer.init_transactions(_FENCE_SECONDS)
-    except KafkaException as exception:
-        msg = f"{name}: its older transactions cannot be ended"
-        raise _failure(msg, exception) from None
+    producer.init_transactions(_FENCE_SECONDS)
     return producer
 
 
-def _failure(subject: str, exception: KafkaException) -> DeliveryError:
+def _not_named(application: str, worker: int, exception: KafkaException) -> str:
+    return _told(f"{transactional_id(application, worker)}: its older transactions cannot be ended", exception)
+
+
+def _told(subject: str, exception: KafkaException) -> str:
     error: KafkaError = exception.args[0]
     if error.code() in _TAKEN_OVER:
-        return DeliveryError(f"{subject}: another process has taken the name over (is APPLICATION_ID used twice?)")
-    return DeliveryError(f"{subject}: {error.str()}")
+        # Brokers answer both with the same code.
+        return (
+            f"{subject}: another process has taken the name over (is APPLICATION_ID used twice?), or the transaction "
+            "was open for more than 60 s and was taken back (did this process or its broker stand still?)"
+        )
+    return f"{subject}: {error.str()}"
 
 
 class TransactionalOutboxes(Outboxes):
@@ -146,7 +153,10 @@ class TransactionalOutboxes(Outboxes):
         """Make the outbox of the worker that calls, which is this one of the dataflow's."""
         producer = self._fenced.pop(number, None)
         if producer is None:
-            producer = _named(self._config, self._application, number, self._transactional)
+            try:
+                producer = _named(self._config, self._application, number, self._transactional)
+            except KafkaException as exception:
+                raise DeliveryError(_not_named(self._application, number, exception)) from None
         outbox = TransactionalOutbox(producer, self._clock)
         self._outboxes[self._worker()] = outbox
         return outbox
@@ -206,7 +216,7 @@ class TransactionalOutbox(Outbox):
         except KafkaException as exception:
             self._raise_failed()
             msg = "what was written cannot be committed"
-            raise _failure(msg, exception) from None
+            raise DeliveryError(_told(msg, exception)) from None
         self._open = False
         share = SHARE if self._written < BUSY else BUSY_SHARE
         self._every = max(EVERY, share * (self._clock() - began))
@@ -239,7 +249,7 @@ class TransactionalOutbox(Outbox):
             self._transactions.begin_transaction()
         except KafkaException as exception:
             msg = "no transaction can be begun"
-            raise _failure(msg, exception) from None
+            raise DeliveryError(_told(msg, exception)) from None
         self._open = True
         self._since = self._clock()
 

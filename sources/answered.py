@@ -131,18 +131,30 @@ class Tails:
         """The bounds of a lane: those of its snapshot; of topics new since then, their first ends."""
         return {**self._first, **known} if known else dict(self._first)
 
-    def answers(self, bounds: Mapping[str, int], partitions: Mapping[str, int]) -> dict[str, list[int]]:
-        """The records behind the next offsets of some partitions that have an answer behind the bounds.
+    def read(self, bounds: Mapping[str, int]) -> None:
+        """Read what is behind the bounds and was not read yet.
 
         Args:
             bounds: The least offset to look from, by output partition, `topic/partition`.
-            partitions: The next offset to be judged, by input partition.
 
         Raises:
             SourceError: A tail cannot be read to its end.
         """
         with self._lock:
             self._read_from(bounds)
+
+    def origins(self) -> list[str]:
+        """The input partitions, `topic/partition`, of which some record has an answer in what was read."""
+        with self._lock:
+            return list(self._found)
+
+    def answers(self, partitions: Mapping[str, int]) -> dict[str, list[int]]:
+        """The records that have an answer in what was read.
+
+        Args:
+            partitions: The next offset to be judged, by input partition, `topic/partition`.
+        """
+        with self._lock:
             return {
                 address: [offset for offset in self._found.get(address, ()) if offset >= start]
                 for address, start in partitions.items()
@@ -150,6 +162,14 @@ class Tails:
 
     def _read_from(self, bounds: Mapping[str, int]) -> None:
         """Read what lies between the bounds and what has been read already."""
+        topics = {address.rpartition("/")[0] for address in self.ends}
+        missing = sorted(place for place in bounds.keys() - self.ends.keys() if place.rpartition("/")[0] in topics)
+        if missing:  # what was answered there would be answered again
+            msg = (
+                f"{', '.join(missing)}: was written to before, and the cluster does not tell of it any more: does a "
+                "broker lag behind? If the topic was made anew, start with a new recovery store and APPLICATION_ID"
+            )
+            raise SourceError(msg)
         wanted = {}
         for address, end in self.ends.items():
             start, stop = bounds.get(address, 0), self._read.get(address, end)
@@ -177,6 +197,12 @@ class Tails:
                 msg = f"{address}: the broker does not tell where it begins"
                 raise SourceError(msg)
             low, _ = offsets  # the other one stops at any open transaction
+            if start < low and start < stop:
+                _log.warning(
+                    "answers since the last snapshot were deleted: records may be answered twice; lengthen retention",
+                    place=address,
+                    deleted=min(low, stop) - start,
+                )
             part.offset = max(start, low) if start <= stop else low
             if part.offset < stop:
                 parts.append(part)

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final, Protocol, TypeAlias, TypedDict
 from zlib import crc32
 
 import structlog
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from typing_extensions import override
 
 from broker.client import ConsumerClient
@@ -35,7 +35,11 @@ LANES: Final = 32
 BATCH: Final = 2_500
 """The most records taken from the client at once."""
 
+COMMIT_ALL_SECONDS: Final = 3600.0
+"""Brokers forget what a group has not committed for `offsets.retention.minutes`, by default a week."""
+
 _LOOK_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 0.2
 _ASLEEP: Final = timedelta(milliseconds=500)
 
 _log = structlog.get_logger(__name__)
@@ -158,7 +162,8 @@ class KafkaSource(FixedPartitionedSource[Record, LaneState]):
         reader = self._readers.get(worker)
         if reader is None or reader.closed:
             reader = self._readers[worker] = Reader(
-                self._client(dict(self._config)),
+                self._client,
+                self._config,
                 self._topics,
                 tails=self._tails,
                 answered=self._answered,
@@ -177,7 +182,8 @@ class Reader:
 
     def __init__(
         self,
-        client: ConsumerClient,
+        client: Callable[[dict[str, Any]], ConsumerClient],
+        config: Mapping[str, Any],
         topics: Sequence[str],
         *,
         tails: Tails | None,
@@ -196,39 +202,42 @@ class Reader:
         self._pause = pause
         self._began = began
         self._skip = skip
-        self._client = client
+        self._client = client({**config, "on_commit": self._forget_failed})
         self._topics = topics
         self._tails = tails
         self._cluster = cluster
         self._lanes: dict[int, Lane] = {}
         self._by_partition: dict[tuple[str, int], Lane] = {}
         self._partitions: dict[str, int] | None = None
+        self._patient_until: float | None = None
+        self._taken: Mapping[str, int] = {}
+        # Whoever took the snapshot that is gone on from may have been killed before it told the group.
+        self._told: dict[str, int] = {}
+        self._commit_all_at = monotonic() + COMMIT_ALL_SECONDS
         self._next_look = 0.0
         self._open = 0
         self.closed = False
 
     def lane(self, number: int, state: LaneState | None) -> "Lane":
-        """Make a lane and assign its partitions to the consumer."""
-        if self._partitions is None:
-            self._partitions = count_partitions(self._client, self._topics)
-        mine = [
-            TopicPartition(topic, partition)
-            for topic, count in self._partitions.items()
-            for partition in range(count)
-            if lane_of(topic, partition) == number
-        ]
-        start = dict(state["offsets"] if state else {})
-        unknown = [part for part in mine if _address(part) not in start]
-        if unknown and self._began is None:
-            start |= self._committed(unknown)
-        elif self._began is not None:
-            start |= {_address(part): self._began[_address(part)] for part in unknown if _address(part) in self._began}
-        for part in mine:
-            part.offset = start.get(_address(part), OFFSET_BEGINNING)
-        bounds = {} if self._tails is None else self._mark(mine, None if state is None else state["bounds"])
-        lane = Lane(self, start, bounds, pump=not self._lanes)
+        """Make a lane and assign its partitions to the consumer.
+
+        Raises:
+            SourceError: The cluster does not tell of a partition that was read before.
+        """
+        stored = dict(state["offsets"] if state else {})
+        bounds: dict[str, int] = {}
+        if self._tails is not None:
+            bounds = self._tails.bounds(None if state is None else state["bounds"])
+            self._tails.read(bounds)
+        mine = self._partitions_of(number, stored)
+        lane = Lane(self, stored, bounds, pump=not self._lanes)
         self._lanes[number] = lane
         self._open += 1
+        self._begin(lane, mine)
+        if self._tails is not None:
+            answers = self._tails.answers({_address(part): part.offset for part in mine})
+            for part in mine:
+                self.answered.mark(part.topic, part.partition, answers[_address(part)])
         for part in mine:
             skipped = self._skip(part.topic, part.partition, partial(self._position, part))
             if skipped:
@@ -236,6 +245,57 @@ class Reader:
                 part.offset = lane.ahead[_address(part)] = skipped[-1].offset + 1
         self._assign(lane, mine)
         return lane
+
+    def _partitions_of(self, number: int, stored: Mapping[str, int]) -> list[TopicPartition]:
+        """The partitions of a lane that the cluster tells of: it has to tell of all that were ever read.
+
+        A broker that lags behind the others leaves out the youngest for a while. Taken up later, those would be read
+        from their beginning, and answered again.
+        """
+        origins = () if self._tails is None else self._tails.origins()
+        read, answered = ({address for address in told if self._is_in(number, address)} for told in (stored, origins))
+        while True:
+            if self._partitions is None:
+                self._partitions = count_partitions(self._client, self._topics)
+            found = [
+                TopicPartition(topic, partition)
+                for topic, count in self._partitions.items()
+                for partition in range(count)
+                if lane_of(topic, partition) == number
+            ]
+            missing = (read | answered) - {_address(part) for part in found}
+            if not missing:
+                return found
+            if self._patient_until is None:
+                self._patient_until = monotonic() + CLUSTER_SECONDS  # for all lanes together
+            if monotonic() > self._patient_until:
+                break
+            self._partitions = None
+            sleep(_RETRY_SECONDS)
+        if missing & read:
+            msg = (
+                f"{', '.join(sorted(missing & read))}: was read before, and the cluster does not tell of it any more: "
+                "does a broker lag behind? If the topic was made anew, start with a new recovery store and "
+                "APPLICATION_ID"
+            )
+            raise SourceError(msg)
+        _log.warning("answers name partitions that are not in the topic", partitions=sorted(missing))
+        return found
+
+    def _is_in(self, number: int, address: str) -> bool:
+        topic, partition = _place(address)
+        return topic in self._topics and lane_of(topic, partition) == number
+
+    def _begin(self, lane: "Lane", parts: list[TopicPartition]) -> None:
+        """Set where partitions are read from: snapshot, else beginning of the deployment or group, else their own."""
+        unknown = [part for part in parts if _address(part) not in lane.offsets]
+        if unknown and self._began is None:
+            lane.offsets.update(self._committed(unknown))
+        elif self._began is not None:
+            began = {_address(part): self._began.get(_address(part)) for part in unknown}
+            lane.offsets.update({address: offset for address, offset in began.items() if offset is not None})
+        for part in parts:
+            part.offset = lane.offsets.get(_address(part), OFFSET_BEGINNING)
 
     def _position(self, part: TopicPartition) -> int:
         """Where a partition is read on: also one that begins at its beginning."""
@@ -254,15 +314,6 @@ class Reader:
             lane.parts += new
             self.vitals.follow(new, lane.offsets)
             self._client.incremental_assign(parts)
-
-    def _mark(self, parts: list[TopicPartition], bounds: dict[str, int] | None) -> dict[str, int]:
-        """Mark what the snapshot's bounds say may have been answered; gives the bounds."""
-        assert self._tails is not None
-        known = self._tails.bounds(bounds)
-        answers = self._tails.answers(known, {_address(part): part.offset for part in parts})
-        for part in parts:
-            self.answered.mark(part.topic, part.partition, answers[_address(part)])
-        return known
 
     def bounds(self) -> dict[str, int]:
         """Where answers to records that are not yet read, and were not answered before the start, can begin."""
@@ -314,21 +365,36 @@ class Reader:
             ahead[address] = offset + 1
 
     def _take_new_partitions(self, partitions: Mapping[str, int]) -> None:
-        """Read partitions that a topic gained from their beginning, each in its lane."""
-        assert self._partitions is not None
-        for topic, known in self._partitions.items():
-            count = partitions.get(topic, 0)
-            for partition in range(known, count):
-                lane = self._lanes.get(lane_of(topic, partition))
-                if lane is not None:  # else the lane is another worker's
-                    self._assign(lane, [TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        """Read partitions that a topic gained, each in its lane."""
+        if partitions == self._taken:
+            return
+        self._taken = dict(partitions)
+        for topic in self._topics:
+            for partition in range(partitions.get(topic, 0)):
+                lane = self._lanes.get(lane_of(topic, partition))  # None: another worker's
+                if lane is not None and (topic, partition) not in self._by_partition:
+                    part = TopicPartition(topic, partition)
+                    self._begin(lane, [part])
+                    self._assign(lane, [part])
                     _log.info("a new partition is read", partition=f"{topic}/{partition}")
-            self._partitions[topic] = max(known, count)
 
     def commit(self, offsets: Mapping[str, int]) -> None:
-        """Tell the group, for lag tools; nobody waits for the answer, and the next snapshot tries again."""
-        parts = [TopicPartition(*_place(address), offset) for address, offset in offsets.items()]
-        self._client.commit(offsets=parts)
+        """Tell the group what it does not know yet, and now and then all: it forgets. Nobody waits for the answer."""
+        now = monotonic()
+        if now >= self._commit_all_at:
+            self._commit_all_at = now + COMMIT_ALL_SECONDS
+            self._told.clear()
+        known = self._told
+        news = {address: offset for address, offset in offsets.items() if known.get(address) != offset}
+        if news:
+            self._client.commit(offsets=[TopicPartition(*_place(address), offset) for address, offset in news.items()])
+            known.update(news)
+
+    def _forget_failed(self, error: KafkaError | None, parts: Iterable[TopicPartition]) -> None:
+        """Tell the group again, with the next snapshot, what it did not take."""
+        for part in parts:
+            if error is not None or part.error is not None:
+                self._told.pop(_address(part), None)
 
     def close_lane(self) -> None:
         """Close the consumer with its last lane."""
@@ -356,8 +422,6 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
         self._reader = reader
         self.offsets = offsets
         self._bounds = bounds
-        # Whoever took the snapshot that is gone on from may have been killed before it told the group.
-        self._committed: dict[str, int] = {}
         self._snapshot: dict[str, int] = {}
         self._pump = pump
 
@@ -387,10 +451,7 @@ class Lane(StatefulSourcePartition[Record, LaneState]):
         if self._pump:  # once a worker
             self._reader.vitals.snapshot()
         # The records before the previous snapshot are delivered by now: the sinks flushed when it was taken.
-        news = {address: offset for address, offset in self._snapshot.items() if self._committed.get(address) != offset}
-        if news:
-            self._reader.commit(news)
-            self._committed.update(news)
+        self._reader.commit(self._snapshot)
         mine = (f"{topic}/{partition}" for topic, partition in self.parts)  # not what a changed pack does not read
         self._snapshot = {address: self.offsets[address] for address in mine if address in self.offsets}
         # The answers to what is still to be read again stand behind the old bounds.

@@ -18,6 +18,7 @@ from typing import Any, Final
 from zlib import crc32
 
 import msgspec
+import structlog
 
 from detection.files import replace
 
@@ -26,6 +27,8 @@ FORMAT: Final = 1
 
 ANEW: Final = "begin with empty windows: a new recovery store, and FRAUD_FRESH=1"
 RESTORE: Final = "put a copy of the whole folder in its place"
+
+_log = structlog.get_logger(__name__)
 
 _MARKS: Final = 2**31
 _POLL_SECONDS: Final = 0.05
@@ -187,6 +190,11 @@ class Deployment:
                         "to begin with empty windows where the group is, set FRAUD_FRESH=1"
                     )
                     raise StoreError(msg)
+                _log.warning(
+                    "FRAUD_FRESH=1: begins with empty windows where the group is; unset it, or a store that is lost "
+                    "will not be missed",
+                    store=str(self._folder),
+                )
                 stored.began_at = dict(offsets)
                 self._write(stored)
 

@@ -10,8 +10,9 @@ Bytewax keeps its state in SQLite files, `part-N.sqlite3`, each a share of the k
 A start goes on from the least epoch that any worker of the newest execution came to. Nothing in these files is
 unpickled here but builtins.
 
-Only before Bytewax opens the files, or from another process: within one, the SQLite of Python and that of Bytewax would
-break each other's locks (https://www.sqlite.org/howtocorrupt.html#multiple_copies_of_sqlite_linked_into_the_same_application).
+Only before Bytewax opens the files, after its dataflow has ended, or from another process: within one, the SQLite of
+Python and that of Bytewax would break each other's locks
+(https://www.sqlite.org/howtocorrupt.html#multiple_copies_of_sqlite_linked_into_the_same_application).
 """
 
 import io
@@ -199,6 +200,8 @@ class Store:
             _expect_marked(contents, deployment.mark, fresh=fresh)
             if contents.empty:
                 deployment.begin_at(committed(), fresh=fresh)
+            elif fresh:
+                _log.warning("FRAUD_FRESH=1 does nothing here, and hides the loss of this store: unset it")
         except BaseException:
             lock.release()
             raise

@@ -52,7 +52,6 @@ class Patience:
         first: Before the second start.
         longest: Before any start; the wait doubles until then.
         steady: Running so long makes the next wait the first again.
-        early: A refusal of the first start comes within so long.
         frozen: For a word from a process, before all are killed and started again; 0: for ever.
         look: Between two looks at what the processes tell.
     """
@@ -61,7 +60,6 @@ class Patience:
     first: float = 1.0
     longest: float = 30.0
     steady: float = 60.0
-    early: float = 10.0
     frozen: float = 60.0
     look: float = 1.0
 
@@ -121,12 +119,13 @@ class Launcher:
             began = loop.time()
             starts += 1
             rank, code = await self._run_once()
+            joined = any(state.status is not None and state.status["joined"] for state in self._states())
             lasted = loop.time() - began
             if self._stopping.is_set():
                 return code
             self._restarts += 1
             # Without a reason of ours it was a crash, which may be over at the next start.
-            if starts == 1 and code == REFUSED and self._told and lasted < self._patience.early:
+            if starts == 1 and code == REFUSED and self._told and not joined:
                 return code
             if lasted >= self._patience.steady:
                 wait = self._patience.first

@@ -6,7 +6,7 @@ epochs and recovery store (`driver`), and time (`clock`). A `schedule` starts an
 counts.
 
 The tests ask the same of the fake Kafka and of a real one, of the played Bytewax and of the real one. `bugs` breaks the
-product in twenty ways, and each has to show.
+product in twenty-one ways, and each has to show.
 
 Not covered: brokers that lose what they confirmed, a recovery store that is damaged or an older copy, a changed pack,
 lists, and two clusters that write to one recovery store, which locks refuse.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_END
+from confluent_kafka import OFFSET_END, TopicPartition
 
 import proofs.simulator.schedule
 import sinks.transactions
@@ -20,8 +20,9 @@ from sinks.kafka import DeliveryError, Outbox, Outboxes
 from sinks.kafka import Lane as SinkLane
 from sinks.transactions import TransactionalOutbox, TransactionalOutboxes
 from sources.answered import Answered, Tails
-from sources.kafka import KafkaSource
+from sources.kafka import KafkaSource, Reader
 from sources.kafka import Lane as SourceLane
+from sources.reading import count_partitions
 
 Patch = Callable[[Any, str, Any], None]
 """Sets an attribute of a class or module until the bug is taken out."""
@@ -134,7 +135,7 @@ def _(patch: Patch) -> None:
 
 @_bug("the fence is left out")
 def _(patch: Patch) -> None:
-    patch(proofs.simulator.schedule, "fence", lambda *_: None)
+    patch(proofs.simulator.schedule, "fence", lambda *_: [])
 
 
 @_bug("the tails' ends are read before the fence")
@@ -143,8 +144,9 @@ def _(patch: Patch) -> None:
     owed: list[tuple[Any, ...]] = []
     make = Tails.__init__
 
-    def later(*arguments: Any) -> None:
+    def later(*arguments: Any) -> list[Any]:
         owed.append(arguments)
+        return []
 
     def make_and_fence(self: Tails, *arguments: Any, **named: Any) -> None:
         make(self, *arguments, **named)
@@ -299,3 +301,14 @@ def _(patch: Patch) -> None:
 @_bug("auto.offset.reset=latest: where there is no offset, reading begins at the end")
 def _(patch: Patch) -> None:
     patch(sources.kafka, "OFFSET_BEGINNING", OFFSET_END)
+
+
+@_bug("a partition that a broker leaves out at the start is not waited for")
+def _(patch: Patch) -> None:
+    def not_waited_for(self: Reader, number: int, _: Mapping[str, int]) -> list[TopicPartition]:
+        if self._partitions is None:
+            self._partitions = count_partitions(self._client, self._topics)
+        places = ((topic, partition) for topic, count in self._partitions.items() for partition in range(count))
+        return [TopicPartition(*place) for place in places if sources.kafka.lane_of(*place) == number]
+
+    patch(Reader, "_partitions_of", not_waited_for)

@@ -165,7 +165,7 @@ class _Client:
             topics={
                 name: SimpleNamespace(
                     topic=name,
-                    partitions=dict.fromkeys(range(len(self._cluster.topics.get(name, ())))),
+                    partitions=dict.fromkeys(range(self._cluster.partitions_told(name))),
                     error=None if name in self._cluster.topics else missing,
                 )
                 for name in names
@@ -321,7 +321,7 @@ class FakeWatch:
         self._machine = machine
         self._number = machine.new_client()
         self._asked = 0
-        self.partitions = {topic: len(machine.cluster.topics[topic]) for topic in topics}
+        self.partitions = {topic: machine.cluster.partitions_told(topic) for topic in topics}
         self.ends: dict[str, int] = {}
 
     def refresh(self) -> None:
@@ -341,7 +341,7 @@ class FakeWatch:
 
     @staticmethod
     def _count(cluster: Cluster, topic: str) -> int:
-        return len(cluster.topics[topic])
+        return cluster.partitions_told(topic)
 
     @staticmethod
     def _end(cluster: Cluster, place: Place) -> int:
@@ -349,7 +349,7 @@ class FakeWatch:
 
     def _counted(self, topic: str, count: int) -> None:
         self._asked -= 1
-        self.partitions[topic] = count
+        self.partitions[topic] = max(count, self.partitions[topic])
 
     def _told(self, address: str, end: int) -> None:
         self._asked -= 1

@@ -26,6 +26,9 @@ Payload: TypeAlias = tuple[bytes | None, bytes | None, Headers]
 
 _MARKER_MS: Final = 2
 _LONGEST_MS: Final = 60_000  # transaction.timeout.ms
+_BEHIND: Final = 0.5
+"""How many answers come from a broker that lags behind."""
+
 _QUICK: Final = 0.85
 _MIDDLING: Final = 0.97
 _GHOSTS: Final = 0.3
@@ -167,6 +170,7 @@ class Cluster:
         self.offsets: dict[str, dict[Place, int]] = {}
         self.faults: dict[str, int] = {}
         self.frozen_until = 0
+        self._grown: dict[str, tuple[int, int]] = {}
         self._reject_stragglers = reject_stragglers
         self._forget_sequences = forget_sequences
         self._transactional: dict[str, Transactional] = {}
@@ -240,9 +244,18 @@ class Cluster:
         return True
 
     def add_partitions(self, topic: str, count: int) -> None:
-        """A topic grows."""
+        """A topic grows, and some brokers do not tell so for a while."""
         self._count("partitions added")
+        self._grown[topic] = len(self.topics[topic]), self.clock.now + self.random.choice([0, 300, 3_000])
         self.topics[topic] += [Partition() for _ in range(count)]
+
+    def partitions_told(self, topic: str) -> int:
+        """How many partitions a topic has, as some broker says."""
+        before, until = self._grown.get(topic, (0, 0))
+        if self.clock.now < until and self.random.random() < _BEHIND:
+            self._count("stale metadata")
+            return before
+        return len(self.topics.get(topic, ()))
 
     def count_fault(self, kind: str) -> None:
         """Say that a fault was injected elsewhere."""

@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 import sinks.kafka
 import sinks.transactions
 import sources.kafka
+from broker.errors import BrokerError
 from dataflows.decoding import DecodingSource
 from dataflows.fraud import build, unchanged
 from dataflows.sinks import Sinks
@@ -340,7 +341,7 @@ class Schedule:
                 self._tell("killed")
                 self.cluster.count_fault("kill")
                 self._end("killed")
-            except (DeliveryError, SourceError, KafkaException, SystemError) as error:
+            except (BrokerError, DeliveryError, SourceError, KafkaException, SystemError) as error:
                 self._tell(f"gave up: {error}")
                 self.cluster.count_fault("gave up")
                 self._end("gave up")

@@ -14,12 +14,14 @@ from tests.conftest import wait_until
 
 
 @pytest.fixture
-def judged(fraud, transfers, embedded, produce, consume_all) -> Callable[[int], None]:
-    """Runs until so many records have an answer and their offsets are in the store and the group, then stops."""
+def judged(fraud, transfers, embedded, produce, consume_all) -> Callable[[int], str]:
+    """Runs until so many records have an answer and their offsets are in the store and the group, then stops; gives what
+    was logged.
+    """
     # The embedded broker isolates no transactions.
     fraud.environment["DELIVERY"] = "at_least_once"
 
-    def judge(total: int) -> None:
+    def judge(total: int) -> str:
         with fraud.running("run", "--snapshot-interval", 1) as process:
             produce(embedded, transfers("TRANSACTIONS_TOPIC"), [b"{}"] * 5, partition=0)
             consume_all(embedded, [transfers("DEAD_LETTER_TOPIC")], total)
@@ -28,6 +30,7 @@ def judged(fraud, transfers, embedded, produce, consume_all) -> Callable[[int], 
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=30)
             assert process.returncode == 0, said
+            return said
 
     return judge
 
@@ -42,9 +45,10 @@ def test_a_store_that_was_emptied_is_refused_unless_the_operator_wants_it(fraud,
     assert "holds no snapshot" in fraud("run", code=1)  # the folder that is there now makes no difference
 
     fraud.environment["FRAUD_FRESH"] = "1"
-    judged(10)
+    assert "FRAUD_FRESH=1: begins with empty windows" in judged(10)
+    assert "FRAUD_FRESH=1 does nothing here" in judged(15)
     del fraud.environment["FRAUD_FRESH"]
-    judged(15)
+    assert "FRAUD_FRESH" not in judged(20)
 
 
 def test_a_store_that_is_gone_after_one_snapshot_is_missed_and_nothing_is_judged_twice(  # noqa: PLR0917  (fixtures)
@@ -68,6 +72,19 @@ def test_a_store_that_is_gone_after_one_snapshot_is_missed_and_nothing_is_judged
         assert len(consume_all(embedded, [transfers("DEAD_LETTER_TOPIC")], 10, extra_seconds=1)) == 10
         process.terminate()
         process.communicate(timeout=30)
+
+
+def test_an_older_copy_of_a_store_is_gone_on_from_with_a_warning(fraud, judged, tmp_path) -> None:
+    judged(5)
+    shutil.copytree(tmp_path / "recovery", tmp_path / "older")
+    assert "is it an older copy" not in judged(10)
+    shutil.rmtree(tmp_path / "recovery")
+    (tmp_path / "older").rename(tmp_path / "recovery")
+
+    said = judged(15)
+
+    assert "is it an older copy" in said
+    assert '"records": 5' in said
 
 
 def test_a_store_whose_files_are_gone_is_refused_and_none_are_made(fraud, judged, tmp_path) -> None:

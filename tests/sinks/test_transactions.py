@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -7,6 +8,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from broker.config import producer_config
+from broker.errors import BrokerError
 from detection.settings import Settings
 from sinks.kafka import DeliveryError
 from sinks.transactions import EVERY, Commits, TransactionalOutbox, TransactionalOutboxes, fence
@@ -127,6 +129,25 @@ def test_the_one_that_is_shut_out_says_why(scene: Scene) -> None:
 
     with pytest.raises(DeliveryError, match=r"another process has taken the name over \(is APPLICATION_ID used twice"):
         older.confirm()
+
+
+def test_a_fence_that_the_brokers_refuse_is_told_with_its_name_and_their_reason() -> None:
+    refusal = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+
+    class Refused:
+        def __init__(self, _: dict[str, Any]) -> None:
+            pass
+
+        def list_topics(self, timeout: float) -> None:
+            pass
+
+        def init_transactions(self, timeout: float) -> None:
+            raise KafkaException(refusal)
+
+    with pytest.raises(
+        BrokerError, match=f"^app-0: its older transactions cannot be ended: {re.escape(refusal.str())}"
+    ):
+        fence({}, "app", 1, cast("Any", Refused))
 
 
 def test_each_worker_has_a_name_of_its_own_and_all_are_fenced(scene: Scene) -> None:

@@ -91,6 +91,12 @@ class Outputs:
         return Tails(consumer_config(self.settings), self.ends(), first or {})
 
 
+def behind(bounds: dict[str, int], tails: Tails) -> list[int]:
+    """The answered offsets of in/0."""
+    tails.read(bounds)
+    return tails.answers({"in/0": 0})["in/0"]
+
+
 @pytest.fixture
 def outputs(kafka: Broker, new_topic: Callable[..., str]) -> Outputs:
     return Outputs(kafka, new_topic(kafka, 2))
@@ -106,8 +112,11 @@ def test_what_is_committed_between_bound_and_end_is_answered_and_nothing_else(ou
     tails = outputs.tails()
     outputs.write("in/0/6")  # by who started after us
 
-    found = tails.answers(bounds, {"in/0": 2, "in/1": -2, "in/2": -2})
+    tails.read(bounds)
+
+    found = tails.answers({"in/0": 2, "in/1": -2, "in/2": -2})
     assert {address: sorted(offsets) for address, offsets in found.items()} == {"in/0": [3, 5], "in/1": [4], "in/2": []}
+    assert sorted(tails.origins()) == ["in/0", "in/1"]
 
 
 @pytest.mark.kafka
@@ -118,9 +127,12 @@ def test_a_lane_with_a_lower_bound_gets_what_lies_before_the_other_ones(outputs:
     outputs.write("in/0/2")
     tails = outputs.tails()
 
-    assert tails.answers(high, {"in/0": 0}) == {"in/0": [2]}
-    assert {address: sorted(found) for address, found in tails.answers(low, {"in/0": 0}).items()} == {"in/0": [1, 2]}
-    assert tails.answers(high, {"in/0": 2}) == {"in/0": [2]}
+    tails.read(high)
+    assert tails.answers({"in/0": 0}) == {"in/0": [2]}
+    tails.read(low)
+    assert sorted(tails.answers({"in/0": 0})["in/0"]) == [1, 2]
+    tails.read(high)
+    assert tails.answers({"in/0": 2}) == {"in/0": [2]}
 
 
 @pytest.mark.kafka
@@ -130,7 +142,16 @@ def test_a_partition_without_a_bound_is_read_from_its_beginning(outputs: Outputs
     bounds = outputs.ends()
     del bounds[f"{outputs.topic}/1"]
 
-    assert outputs.tails().answers(bounds, {"in/0": 0}) == {"in/0": [2]}
+    assert behind(bounds, outputs.tails()) == [2]
+
+
+@pytest.mark.kafka
+def test_a_partition_with_a_bound_that_the_cluster_leaves_out_is_missed(outputs: Outputs) -> None:
+    left_out = {place: end for place, end in outputs.ends().items() if not place.endswith("/1")}
+    tails = Tails(consumer_config(outputs.settings), left_out, {})
+
+    with pytest.raises(SourceError, match=f"^{outputs.topic}/1: was written to before"):
+        tails.read(outputs.ends())
 
 
 @pytest.mark.kafka
@@ -150,8 +171,8 @@ def test_outputs_that_are_gone_or_were_made_anew_hold_what_they_hold(kafka: Brok
     tails = outputs.tails()
 
     # Of one transaction, so in its order.
-    assert tails.answers({f"{outputs.topic}/0": 100, "gone/0": 3}, {"in/0": 0}) == {"in/0": [2, 3]}
-    assert outputs.tails().answers({f"{outputs.topic}/0": 0}, {"in/0": 0}) == {"in/0": [2, 3]}
+    assert behind({f"{outputs.topic}/0": 100, "gone/0": 3}, tails) == [2, 3]
+    assert behind({f"{outputs.topic}/0": 0}, outputs.tails()) == [2, 3]
 
 
 @pytest.mark.kafka
@@ -166,7 +187,7 @@ def test_a_strangers_open_transaction_is_told_and_not_read_past(
     stranger.flush()
 
     with pytest.raises(SourceError, match=rf"^{outputs.topic}/0: .* cannot be read to its end .*open\?"):
-        outputs.tails().answers({}, {"in/0": 0})
+        outputs.tails().read({})
     stranger.abort_transaction()
 
 

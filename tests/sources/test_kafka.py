@@ -1,7 +1,8 @@
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, Self
 from uuid import uuid4
 
 import bytewax.operators as op
@@ -11,10 +12,12 @@ from bytewax.testing import TestingSink, cluster_main, run_main
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+import sources.kafka as module
 from broker.config import consumer_config
 from broker.vitals import Vitals
 from detection.records import Record
 from detection.settings import Settings
+from sources.answered import Answered
 from sources.kafka import BATCH, LANES, KafkaSource, Lane, LaneState, lane_of
 from sources.reading import SourceError
 from tests.conftest import Broker, wait_until
@@ -94,6 +97,10 @@ def fill(broker: Broker, topic: str, partitions: int, each: int) -> list[Record]
 def at(offsets: dict[str, int]) -> LaneState:
     """The snapshot of a lane, of which nobody asks where its answers are."""
     return {"offsets": offsets, "bounds": {}}
+
+
+def in_any_order(commits: list[dict[str, int]]) -> list[dict[str, int]]:
+    return sorted(commits, key=sorted)
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
@@ -407,6 +414,13 @@ class FakeClient:
         self.closed = 0
         self.assigned: dict[tuple[str, int], int] = {}
         self.committed_offsets: list[dict[str, int]] = []
+        self.group: dict[int, int] = {}
+        self.on_commit: Callable[..., None] | None = None
+
+    def __call__(self, options: dict[str, Any]) -> Self:
+        """Stand in for the class as well."""
+        self.on_commit = options["on_commit"]
+        return self
 
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
         class Topic:
@@ -421,7 +435,9 @@ class FakeClient:
         return Cluster
 
     def committed(self, partitions: list[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
-        return partitions
+        return [
+            TopicPartition(part.topic, part.partition, self.group.get(part.partition, -1001)) for part in partitions
+        ]
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         for part in partitions:
@@ -468,7 +484,7 @@ class FakeMessage:
 
 def test_lanes_without_partitions_sleep_and_ask_nobody(worker) -> None:
     client = FakeClient({"t": 3})
-    reader = worker(KafkaSource({}, ["t"], client=lambda _: client))
+    reader = worker(KafkaSource({}, ["t"], client=client))
     busy = {f"lane-{lane_of('t', partition):02}" for partition in range(3)}
 
     awake = {name for name, lane in reader.lanes.items() if lane.next_awake() is None}
@@ -482,7 +498,7 @@ def test_lanes_without_partitions_sleep_and_ask_nobody(worker) -> None:
 
 def test_one_lane_asks_for_all(worker) -> None:
     client = FakeClient({"t": 3})
-    reader = worker(KafkaSource({}, ["t"], client=lambda _: client))
+    reader = worker(KafkaSource({}, ["t"], client=client))
 
     reader.turn()
 
@@ -491,7 +507,7 @@ def test_one_lane_asks_for_all(worker) -> None:
 
 def test_a_snapshot_never_runs_ahead_of_what_was_taken(worker) -> None:
     client = FakeClient({"t": 2}, [FakeMessage("t", 1, 10), FakeMessage("t", 0, 5), FakeMessage("t", 1, 12)])
-    reader = worker(KafkaSource({}, ["t"], client=lambda _: client))
+    reader = worker(KafkaSource({}, ["t"], client=client))
     names = [f"lane-{lane_of('t', partition):02}" for partition in range(2)]
     lanes = [reader.lanes[name] for name in names]
     assert list(next(iter(reader.lanes.values())).next_batch()) == []  # asks for all
@@ -508,7 +524,7 @@ def test_a_snapshot_never_runs_ahead_of_what_was_taken(worker) -> None:
 def test_a_record_without_a_timestamp_has_a_negative_one(worker) -> None:
     client = FakeClient({"t": 1}, [FakeMessage("t", 0, 0)])
 
-    (record,) = worker(KafkaSource({}, ["t"], client=lambda _: client)).read(1)
+    (record,) = worker(KafkaSource({}, ["t"], client=client)).read(1)
 
     assert record == Record("t", 0, 0, -1, None, None, None)
 
@@ -516,7 +532,7 @@ def test_a_record_without_a_timestamp_has_a_negative_one(worker) -> None:
 def test_only_news_are_committed(worker) -> None:
     client = FakeClient({"t": 2}, [FakeMessage("t", 0, 5)], [FakeMessage("t", 0, 6)])
     states = {f"lane-{lane_of('t', 1):02}": at({"t/1": 100, "gone/9": 3})}
-    reader = worker(KafkaSource({}, ["t"], client=lambda _: client), states)
+    reader = worker(KafkaSource({}, ["t"], client=client), states)
     for _ in range(4):
         reader.turn()
         reader.snapshots()
@@ -528,7 +544,7 @@ def test_only_news_are_committed(worker) -> None:
 def test_where_a_start_goes_on_is_committed_though_nothing_new_comes(worker) -> None:
     client = FakeClient({"t": 1})
     states = {f"lane-{lane_of('t', 0):02}": at({"t/0": 100, "gone/9": 3})}
-    reader = worker(KafkaSource({}, ["t"], client=lambda _: client), states)
+    reader = worker(KafkaSource({}, ["t"], client=client), states)
     for _ in range(3):
         reader.turn()
         reader.snapshots()
@@ -537,9 +553,155 @@ def test_where_a_start_goes_on_is_committed_though_nothing_new_comes(worker) -> 
     assert client.committed_offsets == [{"t/0": 100}]
 
 
+def test_what_the_group_did_not_take_is_told_again(worker) -> None:
+    client = FakeClient({"t": 2})
+    states = {f"lane-{lane_of('t', number):02}": at({f"t/{number}": 100 + number}) for number in range(2)}
+    reader = worker(KafkaSource({}, ["t"], client=client), states)
+    for _ in range(3):
+        reader.snapshots()
+    assert in_any_order(client.committed_offsets) == [{"t/0": 100}, {"t/1": 101}]
+
+    refused = SimpleNamespace(topic="t", partition=1, error=KafkaError(KafkaError.NOT_COORDINATOR))
+    client.on_commit(None, [TopicPartition("t", 0, 100), refused])
+    for _ in range(3):
+        reader.snapshots()
+
+    assert client.committed_offsets[2:] == [{"t/1": 101}]
+
+
+def test_a_commit_that_failed_as_a_whole_is_told_again(worker) -> None:
+    client = FakeClient({"t": 1})
+    reader = worker(KafkaSource({}, ["t"], client=client), {f"lane-{lane_of('t', 0):02}": at({"t/0": 100})})
+    reader.snapshots()
+    reader.snapshots()
+
+    client.on_commit(KafkaError(KafkaError._TRANSPORT), [TopicPartition("t", 0, 100)])
+    reader.snapshots()
+    reader.snapshots()
+
+    assert client.committed_offsets == [{"t/0": 100}] * 2
+
+
+def test_a_partition_that_stands_still_is_not_forgotten_by_the_group(worker, monkeypatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    client = FakeClient({"t": 1})
+    reader = worker(KafkaSource({}, ["t"], client=client), {f"lane-{lane_of('t', 0):02}": at({"t/0": 100})})
+    reader.snapshots()
+    reader.snapshots()
+    for hours in (0.5, 0.9, 1.1, 1.9, 2.2):
+        now[0] = 1000.0 + 3600 * hours
+        reader.snapshots()
+
+    assert client.committed_offsets == [{"t/0": 100}] * 3
+
+
+# --- brokers that lag behind ----------------------------------------------------------------------------------------
+
+
+class Behind(FakeClient):
+    """A consumer whose broker leaves out the youngest partitions at first."""
+
+    def __init__(self, partitions: int, told: int, times: int) -> None:
+        super().__init__({"t": told})
+        self.later, self.left = partitions, times
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:
+        if self.left == 0:
+            self.partitions["t"] = self.later
+        self.left -= 1
+        return super().list_topics(topic, timeout)
+
+
+class Grows:
+    """What a running dataflow is told."""
+
+    def __init__(self) -> None:
+        self.partitions = {"t": 2}
+        self.ends: dict[str, int] = {}
+
+    def refresh(self) -> None:
+        pass
+
+
+class Found:
+    """Tails in which something was found."""
+
+    def __init__(self, found: dict[str, list[int]]) -> None:
+        self.ends: dict[str, int] = {}
+        self._found = found
+
+    def bounds(self, known: dict[str, int] | None) -> dict[str, int]:
+        return dict(known or {})
+
+    def read(self, bounds: dict[str, int]) -> None:
+        pass
+
+    def origins(self) -> list[str]:
+        return list(self._found)
+
+    def answers(self, partitions: dict[str, int]) -> dict[str, list[int]]:
+        return {address: self._found.get(address, []) for address in partitions}
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(module, "CLUSTER_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_partition_of_the_snapshot_is_waited_for_and_read_on_where_it_was(worker) -> None:
+    client = Behind(3, 2, times=4)
+    worker(KafkaSource({}, ["t"], client=client, began={}), {f"lane-{lane_of('t', 2):02}": at({"t/2": 70})})
+
+    assert client.assigned["t", 2] == 70
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_partition_of_the_snapshot_that_is_never_told_of_again_is_missed(worker) -> None:
+    states = {f"lane-{lane_of('t', 2):02}": at({"t/2": 70})}
+
+    with pytest.raises(SourceError, match=r"^t/2: was read before"):
+        worker(KafkaSource({}, ["t"], client=Behind(3, 2, times=-1), began={}), states)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_partition_without_a_snapshot_that_has_answers_is_waited_for_and_marked(worker) -> None:
+    client, answered = Behind(3, 2, times=4), Answered()
+    worker(KafkaSource({}, ["t"], client=client, began={}, tails=Found({"t/2": [0, 1]}), answered=answered))
+
+    assert client.assigned["t", 2] == -2
+    assert answered.is_answered("t", 2, 0)
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_answer_to_a_partition_that_there_never_was_keeps_nobody_from_reading(worker) -> None:
+    client = Behind(2, 2, times=-1)
+    worker(KafkaSource({}, ["t"], client=client, began={}, tails=Found({"t/7": [0], "other/9": [1]})))
+
+    assert set(client.assigned) == {("t", 0), ("t", 1)}
+
+
+@pytest.mark.parametrize(
+    ("began", "expected"),
+    [({"t/2": 30}, 30), ({}, -2), (None, 50)],
+    ids=["where the deployment began", "at its beginning", "where the group is"],
+)
+def test_a_partition_that_is_told_of_late_begins_as_at_the_start(began, expected: int, worker) -> None:
+    client, told = FakeClient({"t": 2}), Grows()
+    client.group = {2: 50}
+    reader = worker(KafkaSource({}, ["t"], client=client, began=began, cluster=lambda: told))
+
+    told.partitions = {"t": 3}
+    reader.turn()
+
+    assert client.assigned["t", 2] == expected
+
+
 def test_the_client_is_closed_with_the_last_lane() -> None:
     client = FakeClient({"t": 2})
-    lanes = list(Worker(KafkaSource({}, ["t"], client=lambda _: client)).lanes.values())
+    lanes = list(Worker(KafkaSource({}, ["t"], client=client)).lanes.values())
 
     for lane in lanes[:-1]:
         lane.close()
@@ -562,7 +724,7 @@ def test_what_reading_cannot_go_on_after_is_raised(error: KafkaError, told: str,
     client = FakeClient({"t": 1}, [FakeMessage("t", 0, 4), FakeMessage("t", 0, 5, error)])
 
     with pytest.raises(SourceError, match=told):
-        worker(KafkaSource({}, ["t"], client=lambda _: client)).read(1)
+        worker(KafkaSource({}, ["t"], client=client)).read(1)
 
 
 @pytest.mark.parametrize(
@@ -572,7 +734,7 @@ def test_what_reading_cannot_go_on_after_is_raised(error: KafkaError, told: str,
 def test_what_the_client_recovers_from_holds_nothing_up(code: int, worker) -> None:
     client = FakeClient({"t": 1}, [FakeMessage("t", 0, 4, KafkaError(code)), FakeMessage("t", 0, 5)])
 
-    assert [record.offset for record in worker(KafkaSource({}, ["t"], client=lambda _: client)).read(1)] == [5]
+    assert [record.offset for record in worker(KafkaSource({}, ["t"], client=client)).read(1)] == [5]
 
 
 # --- what is on disk -------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from dataflows.supervision.launcher import (
 )
 from detection.settings import SettingsError
 
-QUICK = Patience(stop=10, first=0.01, longest=0.04, steady=60, early=60)
+QUICK = Patience(stop=10, first=0.01, longest=0.04, steady=60)
 
 CHILD = """
 import os, signal, sys, time
@@ -42,6 +42,16 @@ while any(starts(other) <= start for other in range(len(addresses.split(";")))):
     time.sleep(0.005)  # until all are up
 """
 RUN_ON = "\ntime.sleep(60)"
+
+
+def tells(*, joined: bool) -> str:
+    """Has a child write its status."""
+    return f"""
+import json
+status = {{"joined": {joined}, "snapshots": 0, "at": time.monotonic(), "beat_age": None}}
+with open(os.environ["FRAUD_STATUS_FILE"], "w") as file:
+    json.dump(status, file)
+"""
 
 
 class Scene:
@@ -146,6 +156,17 @@ def test_a_refusal_of_the_first_start_is_told_once_and_not_tried_again(scene: Sc
 
     assert [line.partition(" | ")[2] for line in scene.said] == ["fraud: topic clicks does not exist"]
     assert max(scene.starts().values()) == 1
+
+
+def test_a_refusal_counts_as_one_however_long_it_took_unless_they_had_begun(scene: Scene) -> None:
+    scene.reporting = True
+    refuses = "\nif start == 0: print('fraud: the topic does not exist'); sys.exit(1)"
+
+    assert scene.launch(tells(joined=False) + refuses + RUN_ON, processes=1) == 1
+
+    (scene.folder / "notes").unlink()
+    again = tells(joined=True) + refuses + RUN_ON
+    assert scene.launch(again, processes=1, until=lambda: scene.starts() == {"0": 2}) == 0
 
 
 def test_a_refusal_of_a_later_start_is_tried_again(scene: Scene) -> None:

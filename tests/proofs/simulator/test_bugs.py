@@ -12,8 +12,8 @@ def test_a_planted_bug_is_caught(name) -> None:
     assert catch(name) is not None
 
 
-def test_there_are_twenty() -> None:
-    assert len(BUGS) == 20
+def test_there_are_twenty_one() -> None:
+    assert len(BUGS) == 21
 
 
 def test_a_bug_is_taken_out_again() -> None:

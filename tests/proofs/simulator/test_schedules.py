@@ -32,6 +32,7 @@ def test_each_record_has_one_answer_and_the_right_one_whatever_happens() -> None
         "late request",
         "leader move",
         "partitions added",
+        "stale metadata",
         "transaction expired",
         "zombie",
     }
@@ -40,7 +41,8 @@ def test_each_record_has_one_answer_and_the_right_one_whatever_happens() -> None
 def test_without_the_fence_answers_come_twice_and_none_is_lost() -> None:
     found = kinds([play(seed, "at_least_once") for seed in range(60)])
 
-    assert set(found) == {"doubled"}
+    # What a zombie answers behind the back of its successor is read again after that one's stop.
+    assert set(found) <= {"doubled", "replayed"}
     assert found["doubled"] > 5
 
 
