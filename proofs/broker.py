@@ -337,7 +337,8 @@ def _full(scene: Scene, _: int) -> int:
         except OSError:
             pass
     halted = _eventually(scene.kafka.has_ended, seconds=60)
-    scene.notes["broker"] = "halted" if halted else "went on"
+    if not halted:
+        scene.problems.append("expected the broker to halt, got one that goes on")
     sleep(5.0)
     filler.unlink()
     scene.kafka.restart()
@@ -345,7 +346,7 @@ def _full(scene: Scene, _: int) -> int:
         scene.problems.append("expected verdicts when there is room again, got none")
     keeper.end()
     scene.notes["restarts"] = keeper.restarts
-    return int(hit)
+    return int(hit and halted)
 
 
 def _refused(scene: Scene, refuse: Callable[[], None], mend: Callable[[], None]) -> int:
@@ -356,7 +357,8 @@ def _refused(scene: Scene, refuse: Callable[[], None], mend: Callable[[], None])
         return 0
     refuse()
     began = monotonic()
-    if not scene.cluster.wait(_STOPS_SECONDS):
+    stopped = scene.cluster.wait(_STOPS_SECONDS)
+    if not stopped:
         scene.problems.append(f"expected it to stop within {_STOPS_SECONDS:g} s")
     scene.notes["stopped after s"] = round(monotonic() - began, 1)
     codes = scene.cluster.codes()
@@ -372,7 +374,7 @@ def _refused(scene: Scene, refuse: Callable[[], None], mend: Callable[[], None])
     scene.cluster.start()
     if not _goes_on(scene):
         scene.problems.append(f"expected verdicts when it is mended, got none: {scene.cluster.errors()[-1:]}")
-    return 1
+    return int(stopped)
 
 
 def _goes_on(scene: Scene) -> bool:

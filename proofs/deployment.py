@@ -32,6 +32,8 @@ PARTITIONS: Final = 4
 STEP: Final = 100
 """Event time from one record to the next, us: whatever the rate, a seed decides which rules fire."""
 
+_ENDS_SECONDS: Final = 30.0
+
 _OWN_TOPICS: Final = re.compile(r"^(?:block|review|accept)_topic = .*\n", re.MULTILINE)
 _INPUTS: Final = ("clicks", "fcd-producer", "transactions")
 
@@ -226,8 +228,14 @@ class Meter:
         return sum(self._end((topic, n)) - committed.get(f"{topic}/{n}", 0) for topic, n in self._inputs)
 
     def ends(self) -> dict[str, int]:
-        """Where the inputs end."""
-        return {f"{topic}/{number}": self._end((topic, number)) for topic, number in self._inputs}
+        """Where the inputs end; asked again for a while: a topic may be young, or a broker busy."""
+        deadline = monotonic() + _ENDS_SECONDS
+        while True:
+            try:
+                return {f"{topic}/{number}": self._end((topic, number)) for topic, number in self._inputs}
+            except KafkaException:
+                if monotonic() > deadline:
+                    raise
 
     def close(self) -> None:
         """Leave."""

@@ -175,6 +175,7 @@ class World:
     def start(self, processes: int) -> None:
         """Start so many."""
         self.processes = processes
+        self._excused = self.broker_frozen  # nothing has befallen these
         self._cluster.start(processes)
 
     def crash(self, *, everybody: bool, after: float) -> bool:
@@ -355,7 +356,7 @@ class World:
             self.problems.append(f"ended by itself, {self._cluster.codes()}: {self._cluster.errors()[-1:]}")
         self._cluster.kill(peers_end=True)
         self.frozen = False
-        self._cluster.start(self.processes)
+        self.start(self.processes)
 
     def _begin_stream(self) -> None:
         self._traffic = Traffic(self._chance.getrandbits(32))

@@ -1,12 +1,12 @@
 """Does the recovery store stay bounded while keys come and go for ever?
 
     python -m proofs.store                          a week of 10,000 new sessions an hour
-    python -m proofs.store --rate 1000000 --hours 3 each with a key of its own
+    python -m proofs.store --rate 1000000 --lateness 1m    a week of 1,000,000, kept as the shipped pack keeps them
 
 A session clicks twice and is never seen again. Its key stays as long as an event in time could still see it (the
-pack's `lateness`, here 1 h, and its windows); so the store should grow for about that long, and then no more. The
-epochs are Bytewax's own, each a minute of event time. Every few hours another process looks into the store, by `fraud
-state`.
+pack's `lateness`, 1 h unless told, and its windows); so the store should grow for about that long, and then no more.
+The epochs are Bytewax's own, each a minute of event time. Every few hours another process looks into the store, by
+`fraud state`.
 """
 
 import argparse
@@ -96,7 +96,7 @@ class Week:
         print("  ".join(f"{name} {number}" for name, number in shown.items()), flush=True)
 
 
-def run(sessions_an_hour: int, hours: int, look_every: int) -> list[dict[str, Any]]:
+def run(sessions_an_hour: int, hours: int, look_every: int, lateness: str = "1h") -> list[dict[str, Any]]:
     """Run so many hours of event time as fast as it goes; gives what the store looked like."""
     with tempfile.TemporaryDirectory(prefix="proof-store-") as folder:
         store = Path(folder)
@@ -104,7 +104,7 @@ def run(sessions_an_hour: int, hours: int, look_every: int) -> list[dict[str, An
         week = Week(store, sessions_an_hour, hours, look_every)
         nowhere = _Nowhere()
         source = TestingSource(week.records(), week.batch)
-        pack = parse({"clicks.toml": PACK.read_text().replace('lateness = "1m"', 'lateness = "1h"')})
+        pack = parse({"clicks.toml": PACK.read_text().replace('lateness = "1m"', f'lateness = "{lateness}"')})
         flow = build(pack, source, Sinks(nowhere, nowhere, nowhere, nowhere))
         kept = RecoveryConfig(store)  # type: ignore[no-untyped-call]
         run_main(flow, epoch_interval=timedelta(0), recovery_config=kept)  # type: ignore[no-untyped-call]
@@ -117,9 +117,10 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=10_000, help="new sessions an hour of event time")
     parser.add_argument("--hours", type=int, default=168, help="how many hours of event time")
     parser.add_argument("--look-every", type=int, default=6, help="hours of event time between two looks")
+    parser.add_argument("--lateness", default="1h", help="how late an event may be: so long sessions are kept")
     given = parser.parse_args()
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    looks = run(given.rate, given.hours, min(given.look_every, given.hours))
+    looks = run(given.rate, given.hours, min(given.look_every, given.hours), given.lateness)
     steady = [look for look in looks if look["hour"] >= 2] or looks
     sizes = [look["store_bytes"] for look in steady]
     paces = [

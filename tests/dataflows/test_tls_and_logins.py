@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -22,7 +23,7 @@ from tests.reading import read_all
 
 pytestmark = pytest.mark.kafka
 
-PATIENCE = 60.0
+PATIENCE = 15.0
 CANARY = "canary-Zq7!x9"
 CLICKS = Path(__file__).parents[2] / "packs" / "clicks.toml"
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
@@ -96,6 +97,14 @@ def running(command: list[str], environment: dict[str, str], folder: Path) -> It
             process.kill()
 
 
+def page_at(address: str) -> str:
+    try:
+        with urlopen(address, timeout=10) as response:
+            return response.read().decode()
+    except HTTPError as error:  # /health says so while it is not ready
+        return error.read().decode()
+
+
 def command_lines(process: subprocess.Popen[str]) -> list[str]:
     """What `ps` shows of a process and its children: title and arguments of each."""
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout
@@ -115,7 +124,7 @@ def test_judged_over_tls_with_a_login_and_the_password_is_nowhere_to_be_seen(  #
     for decision, old in (("block", "fraud"), ("review", "review"), ("accept", "legit")):
         text = text.replace(f'"clicks.{old}"', f'"{topics[decision]}"')
     (tmp_path / "pack.toml").write_text(text)
-    (port,) = free_ports(1)
+    port, health = free_ports(2)
     environment = settings | {
         "FRAUD_PACKS": "pack.toml",
         "DEAD_LETTER_TOPIC": topics["dead"],
@@ -126,14 +135,16 @@ def test_judged_over_tls_with_a_login_and_the_password_is_nowhere_to_be_seen(  #
     now = int(time.time() * 1000)
     clicks = [b'{"session_id":"s","url":"/ad","timestamp":%d}' % (now + number) for number in range(5)]
     seen: list[str] = []
-    with running(COMMANDS[command], environment, tmp_path) as process:
+    supervised = command == "fraud run"
+    told = [*COMMANDS[command], "--health-port", str(health)] if supervised else COMMANDS[command]
+    with running(told, environment, tmp_path) as process:
         produce(locked, topics["in"], [*clicks, b"rubbish"])
         outputs = [topics[name] for name in ("block", "review", "accept", "dead")]
         answers = read_all(locked, outputs, 6, seconds=40)
         seen += command_lines(process)
-        for page in ("dataflow", "metrics"):
-            with urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as response:
-                seen.append(response.read().decode())
+        pages = [f"{port}/dataflow", f"{port}/metrics", *([f"{health}/health"] if supervised else [])]
+        for page in pages:
+            seen.append(page_at(f"http://127.0.0.1:{page}"))
         process.send_signal(signal.SIGTERM)
         code = process.wait(20)
 
@@ -171,16 +182,17 @@ CASES = [("fraud run", wrong) for wrong in WRONG] + [
 ]
 
 
+Outcome = tuple[subprocess.CompletedProcess[str], float, Path]
+
+
 @pytest.fixture(scope="module")
-def outcomes(
+def start(
     locked: ApacheKafka, settings: dict[str, str], folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], tuple[subprocess.CompletedProcess[str], float, Path]]:
-    """How each start ended, how many seconds it took, and its folder. Four at once: they wait more than they work."""
+) -> Callable[[tuple[str, str]], Outcome]:
+    """Starts what is wrong; gives how it ended, how many seconds it took, and its folder."""
     places = {**locked.doors, "CLIENT": locked.address, "STRANGER": str(Authority(folder, "stranger").certificate)}
 
-    def start(
-        case: tuple[str, str],
-    ) -> tuple[tuple[str, str], tuple[subprocess.CompletedProcess[str], float, Path]]:
+    def start(case: tuple[str, str]) -> Outcome:
         command, wrong = case
         environment = settings | {name: places.get(value, value) for name, value in WRONG[wrong][0].items()}
         scratch = tmp_path_factory.mktemp("start")
@@ -189,19 +201,30 @@ def outcomes(
             [sys.executable, "-m", *COMMANDS[command]],
             cwd=scratch, env=environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
-        return case, (done, time.monotonic() - since, scratch)
+        return done, time.monotonic() - since, scratch
 
+    return start
+
+
+@pytest.fixture(scope="module")
+def outcomes(start: Callable[[tuple[str, str]], Outcome]) -> dict[tuple[str, str], Outcome]:
+    """How each start ended. Four at once: they wait more than they work."""
     with ThreadPoolExecutor(4) as pool:
-        return dict(pool.map(start, CASES))
+        return dict(zip(CASES, pool.map(start, CASES), strict=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=": ".join)
 def test_what_is_wrong_is_one_line_within_seconds(
     case: tuple[str, str],
-    outcomes: dict[tuple[str, str], tuple[subprocess.CompletedProcess[str], float, Path]],
+    outcomes: dict[tuple[str, str], Outcome],
+    start: Callable[[tuple[str, str]], Outcome],
 ) -> None:
     line = WRONG[case[1]][1].replace("ADDRESS", r"127\.0\.0\.1:\d+")
     done, seconds, scratch = outcomes[case]
+    for _ in range(3):
+        if seconds < PATIENCE:
+            break
+        done, seconds, scratch = start(case)  # alone: others slow it down
 
     assert done.returncode != 0
     assert re.fullmatch(f"fraud: {line}\n", done.stderr), done.stderr
