@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.ensemble import IsolationForest
 
 from detection.models.forest import Forest, Tree, on_grid
-from detection.models.scoring import scorer
 from training.arrays import Matrix
+from training.scoring import batch_scorer
 from training.trees import NodeArrays, tree_of
 
 _EULER: Final = 0.5772156649015329
@@ -86,7 +86,6 @@ def _knots(forest: Forest, rows: Matrix, seed: int) -> list[tuple[float, float]]
     """Raw scores and the share of the rows that are below them."""
     if len(rows) > _MOST_ROWS:
         rows = np.random.default_rng(seed).choice(rows, _MOST_ROWS, replace=False)
-    score = scorer(forest, rows.shape[1])
-    raw = np.array([score(row) for row in rows.tolist()])
+    raw = batch_scorer(forest, rows.shape[1])(rows)
     knots = dict(zip(np.quantile(raw, _QUANTILES).tolist(), _QUANTILES, strict=True))  # of equal ones the last
     return list(knots.items())

@@ -9,13 +9,13 @@ import numpy as np
 from detection.errors import TrainingError
 from detection.models.files import FORMAT, MOST_EDGES, SCORE, Manifest, Reference
 from detection.models.forest import Forest
-from detection.models.scoring import scorer
 from detection.pack import ModelSpec, Pack
 from training.arrays import Flags, Matrix, Numbers
 from training.boosting import Boosting, boost
 from training.history import History
 from training.isolation import Isolation, isolate
 from training.measures import auc_roc, average_precision, calibration_error
+from training.scoring import batch_scorer
 
 Kind: TypeAlias = Literal["gradient_boosting", "isolation_forest"]
 
@@ -120,8 +120,7 @@ def lack_of_labels(seen: History, labels: Numbers) -> str | None:
 
 def scores_of(forest: Forest, rows: Matrix) -> Numbers:
     """The scores that the dataflow would give."""
-    score = scorer(forest, rows.shape[1])
-    return np.array([score(row) for row in rows.tolist()])
+    return batch_scorer(forest, rows.shape[1])(rows)
 
 
 def figures_of(frauds: Flags, scores: Numbers) -> dict[str, float]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from detection.errors import TrainingError
 from detection.loading import load
-from detection.models.scoring import scorer
 from detection.records import Record
 from training.arrays import Flags, Numbers, Times
 from training.boosting import Boosting, boost
 from training.history import history
 from training.measures import auc_roc, average_precision, cards_found
+from training.scoring import batch_scorer
 from training.transactions import Transactions
 
 PACK: Final = Path(__file__).with_name("handbook.toml")
@@ -135,9 +135,9 @@ def scores_of(
         known = days < start - DELAY  # whole days: the last of their labels come as the week begins
         _expect_both(frauds[known], start)
         learned.append(int(known.sum()))
-        score = scorer(boost(found.rows[known], frauds[known], settings), len(model.features))
+        score = batch_scorer(boost(found.rows[known], frauds[known], settings), len(model.features))
         week = np.flatnonzero((days >= start) & (days < start + WEEK))
-        scores[week] = [score(row) for row in found.rows[week].tolist()]
+        scores[week] = score(found.rows[week])
     return scores, learned
 
 

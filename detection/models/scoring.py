@@ -33,7 +33,7 @@ def scorer(forest: Forest, features: int) -> Callable[[Row], float]:
     Returns:
         From a row to its score, 0 to 1, the same bit for bit as a walk through each tree and `score_of` give.
     """
-    leaves = [(len(tree.value), _leaves_at_the_left(tree)) for tree in forest.trees]
+    leaves = [(len(tree.value), leaves_at_the_left(tree)) for tree in forest.trees]
     masks = Masks(forest.trees, leaves, features)
     lines = masks.lines()
     # From the lowest bit of each field down all are set; then counting the bits of each byte, and adding up the bytes
@@ -55,7 +55,7 @@ def scorer(forest: Forest, features: int) -> Callable[[Row], float]:
         "QUADS": masks.filled(0x33),
         "BYTES": masks.filled(0x0F),
         "LEAVES": [(0.0, *tree.value) for tree in forest.trees],
-        "add": sum if _adds_exactly(forest.trees) else fsum,
+        "add": sum if adds_exactly(forest.trees) else fsum,
         "score": score_of(forest),
         "getitem": getitem,
     }
@@ -93,7 +93,7 @@ def _isolation(scale: float) -> Callable[[float], float]:
     return lambda total: 2.0 ** (-total / scale)
 
 
-def _leaves_at_the_left(tree: Tree) -> list[int]:
+def leaves_at_the_left(tree: Tree) -> list[int]:
     """Of each inner node: a bit for each leaf below its left child."""
     found = [0] * len(tree.feature)
 
@@ -107,7 +107,7 @@ def _leaves_at_the_left(tree: Tree) -> list[int]:
     return found
 
 
-def _adds_exactly(trees: Iterable[Tree]) -> bool:
+def adds_exactly(trees: Iterable[Tree]) -> bool:
     """Whether floats hold each sum of leaves, also on the way to it, so that `sum` is as right as `fsum`.
 
     It is so if all are multiples of one power of two, and less than 2⁵³ of it come together.
