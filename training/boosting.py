@@ -23,6 +23,7 @@ class Boosting(msgspec.Struct, frozen=True, kw_only=True):
         learning_rate: What each tree's answer is multiplied by.
         least_in_leaf: Fewest rows of a leaf, but no more than a 500th of all rows, or 20. With so many rows a leaf's
             answer is half its own and half that of the node above: what is found in few rows is mostly chance.
+        least_gain: What a split has to gain, in log-likelihood: what gains less is mostly chance, and takes time.
         bins: How finely values are told apart. What divides frauds from others may lie among the rarest values, which
             few bins would throw together.
         share_of_features: Of the features each tree may look at.
@@ -35,6 +36,7 @@ class Boosting(msgspec.Struct, frozen=True, kw_only=True):
     leaves: int = 31
     learning_rate: float = 0.03
     least_in_leaf: int = 200
+    least_gain: float = 5.0
     bins: int = 4_095
     share_of_features: float = 0.5
     others_per_fraud: int = 30
@@ -89,6 +91,7 @@ def _named(settings: Boosting, rows: int) -> dict[str, Any]:
         "learning_rate": settings.learning_rate,
         "min_data_in_leaf": least,
         "path_smooth": least,
+        "min_gain_to_split": settings.least_gain,
         "max_bin": settings.bins,
         "feature_fraction": settings.share_of_features,
         "seed": settings.seed,
