@@ -84,3 +84,15 @@ def test_what_nothing_tells_apart_is_one_leaf() -> None:
 
     assert [tree.feature for tree in forest.trees] == [[]] * len(forest.trees)
     assert sum(tree.value[0] for tree in forest.trees) == pytest.approx(log(0.5 / 0.5), abs=1e-9)
+
+
+def test_what_is_mostly_chance_is_hardly_learned() -> None:
+    """Labels that have nothing to do with the rows: whatever a forest tells apart is noise."""
+    random = np.random.default_rng(5)
+    rows, frauds = random.normal(size=(3_000, 10)), random.random(3_000) < 0.1
+
+    def spread(**changes: float) -> float:
+        score = scorer(boost(rows, frauds, Boosting(**changes)), 10)
+        return float(np.std([score(row) for row in rows.tolist()]))
+
+    assert spread() < spread(least_gain=0.0) / 3

@@ -37,7 +37,7 @@ def test_the_score_in_a_verdict_is_that_of_the_row_in_the_history(stream) -> Non
     told = [json.loads(verdict.value)["verdict"] for verdict in verdicts]
     live = {verdict["origin"]: verdict["model"]["pays"]["score"] for verdict in told if verdict["model"]}
     assert live == dict(zip(seen.origins, map(score, seen.rows.tolist()), strict=True))
-    assert len(set(live.values())) > 100
+    assert len(set(live.values())) > 10
 
 
 def test_what_is_no_event_is_counted_and_leaves_no_row(stream) -> None:
