@@ -30,6 +30,7 @@ Record = bytes | tuple[bytes | None, bytes | None]  # a value, or a key and a va
 LONGEST = (
     "detection/expressions/test_against_cel.py",
     "proofs/test_small.py",
+    "proofs/test_small_loads.py",
     "dataflows/test_start.py",
     "detection/test_features.py",
     "broker/test_apache.py",
@@ -191,7 +192,7 @@ def consume_all() -> Callable[..., list[Message]]:
     return read
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
     """Wait for what another process does."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -13,7 +13,7 @@ def read_all(
     topics: Iterable[str],
     number: int,
     *,
-    seconds: float = 30,
+    seconds: float = 90,
     extra_seconds: float = 0.1,
     until: Callable[[list[Message]], bool] | None = None,
 ) -> list[Message]:

@@ -1,0 +1,81 @@
+"""More proofs on a real Kafka, as small as they get: of loads, and of ends that are not kills."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from proofs import broker, flood, recovery, soak, zombies
+from proofs.cluster import Supervised
+from proofs.deployment import Deployment, Feed, Meter
+from proofs.journal import Result
+from tests.conftest import Broker, wait_until
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def seed() -> int:
+    """One of its own: topics are named by it."""
+    return int(uuid4().hex[:8], 16)
+
+
+def told(done: Result) -> str:
+    return f"{done}"
+
+
+@pytest.mark.parametrize("kind", ["move", "too-large"])
+def test_a_leader_that_moves_and_a_broker_that_refuses_are_exact(kind: str, seed: int, tmp_path: Path) -> None:
+    done = broker.run(tmp_path, broker.Round(0, kind, 1), seed)
+
+    assert done.holds, told(done)
+    assert (done.content, done.took_effect) == ("equal", 1), told(done)
+
+
+def test_a_frozen_dataflow_that_wakes_beside_its_successor_writes_nothing_that_counts(
+    seed: int, kafka: Broker, tmp_path: Path
+) -> None:
+    done = zombies.run(kafka.address, tmp_path, 0, zombies=1, seed=seed, timed=False)
+
+    assert done.holds, told(done)
+    assert (done.content, done.took_effect) == ("equal", 1), told(done)
+
+
+def test_a_graceful_stop_of_two_processes_tells_the_group_all_that_was_judged(
+    seed: int, kafka: Broker, tmp_path: Path
+) -> None:
+    """With no snapshot before the last one: only the stop can have told it."""
+    deployment = Deployment(tmp_path, kafka.address, f"stop-{seed}")
+    deployment.create()
+    meter = Meter(deployment)
+    dataflow = Supervised(deployment, 2, snapshot_seconds=3600)
+    Feed(deployment, seed, 2_000.0).finish(4_000)
+    wait_until(lambda: deployment.count().pending == 0)
+
+    assert meter.behind() > 0
+    assert dataflow.stop() == 0
+    assert meter.behind() == 0
+    meter.close()
+
+
+def test_a_kill_under_load_is_recovered_from(seed: int, kafka: Broker, tmp_path: Path) -> None:
+    done = recovery.run(kafka.address, tmp_path, keys=20_000, kills=1, rate=1_000, seed=seed, timed=False)
+
+    assert done.holds, told(done)
+    assert done.took_effect == 1
+    assert done.records > 20_000
+
+
+def test_floods_of_keys_and_of_one_window_leave_nothing_unanswered(seed: int, kafka: Broker, tmp_path: Path) -> None:
+    done = flood.run(kafka.address, tmp_path, seconds=2.0, rate=2_000, seed=seed, timed=False)
+
+    assert done.holds, told(done)
+    assert done.records > 6 * 2 * 2_000
+
+
+def test_a_soak_tells_what_it_saw_and_is_exact(seed: int, kafka: Broker, tmp_path: Path) -> None:
+    done = soak.run(kafka.address, tmp_path, minutes=0.5, rate=1_000, processes=1, seed=seed)
+
+    assert (done.lost, done.doubled, done.foreign) == (0, 0, 0), told(done)
+    assert done.records > 20_000
+    assert done.notes["memory"].endswith("MB/h"), told(done)
