@@ -163,7 +163,7 @@ def consume_all() -> Callable[..., list[Message]]:
     """
 
     def read(
-        broker: Broker, topics: Iterable[str], n: int, timeout: float = 30, *, extra_seconds: float = 0
+        broker: Broker, topics: Iterable[str], n: int, timeout: float = 90, *, extra_seconds: float = 0
     ) -> list[Message]:
         consumer = Consumer(
             {
