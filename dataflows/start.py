@@ -224,8 +224,10 @@ def _fenced(
             outputs, lambda new: ends_now(settings, places({topic: topics[topic] for topic in new}), admin)
         )
     fenced: list[TransactionalProducerClient] = []
-    with ThreadPoolExecutor(1) as meanwhile:  # the brokers take half a second to end what was open
-        prepared = None if store is None else meanwhile.submit(_prepare, store, settings, given, pack, topics)
+    with ThreadPoolExecutor(2) as meanwhile:  # the brokers take half a second to end what was open
+        prepared = None if store is None else meanwhile.submit(store.prepare)
+        if store is not None and given.process == 0 and given.together and not store.contents.empty:
+            meanwhile.submit(_tell_if_older, settings, store, {topic: topics[topic] for topic in pack.topics_in})
         if settings.delivery == "exactly_once":
             fenced = fence(producer_config(settings), settings.application_id, workers)
         if prepared is not None:
@@ -238,20 +240,18 @@ def _fenced(
     return tails, began, fenced[: given.total_workers] if given.processes == 1 else []
 
 
-def _prepare(store: Store, settings: Settings, given: Arguments, pack: Pack, partitions: Mapping[str, int]) -> None:
-    """Make the store ready for Bytewax, and say so if it is not as far as the group."""
-    if given.process == 0 and given.together and given.store is not None and not store.contents.empty:
-        with suppress(BrokerError):  # a warning is not worth a start
-            group = committed(consumer_config(settings), places({topic: partitions[topic] for topic in pack.topics_in}))
-            stored = offsets_of(given.store)
-            behind = sum(max(0, offset - stored.get(place, 0)) for place, offset in group.items())
-            if behind:
-                _log.warning(
-                    "the recovery store is behind what the group has committed: is it an older copy? What came since "
-                    "is read again; what has its answer gets no second one",
-                    records=behind,
-                )
-    store.prepare()
+def _tell_if_older(settings: Settings, store: Store, partitions: Mapping[str, int]) -> None:
+    """Say so if a store is not as far as the group. It is gone on from all the same: nothing is answered twice."""
+    with suppress(BrokerError, StoreError):  # a warning is not worth a start
+        stored = offsets_of(store.contents.folder)
+        group = committed(consumer_config(settings), places(partitions))
+        behind = sum(max(0, offset - stored.get(place, 0)) for place, offset in group.items())
+        if behind:
+            _log.warning(
+                "the recovery store is behind what the group has committed: is it an older copy? What came since is "
+                "read again; what has its answer gets no second one",
+                records=behind,
+            )
 
 
 def refuse(error: Exception) -> NoReturn:
