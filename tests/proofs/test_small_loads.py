@@ -35,7 +35,7 @@ def test_a_leader_that_moves_and_a_broker_that_refuses_are_exact(kind: str, seed
 def test_a_frozen_dataflow_that_wakes_beside_its_successor_writes_nothing_that_counts(
     seed: int, kafka: Broker, tmp_path: Path
 ) -> None:
-    done = zombies.run(kafka.address, tmp_path, 0, zombies=1, seed=seed, timed=False)
+    done = zombies.run(kafka.address, tmp_path, 0, zombies=1, seed=seed, processes=1, timed=False)
 
     assert done.holds, told(done)
     assert (done.content, done.took_effect) == ("equal", 1), told(done)
