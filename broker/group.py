@@ -115,7 +115,3 @@ def commit(config: Mapping[str, Any], offsets: Mapping[str, int]) -> None:
         consumer.close()
     msg = f"{config['bootstrap.servers']}: does not take the offsets of the group: {reason}"
     raise BrokerError(msg)
-
-
-def _without_offsets(parts: Iterable[TopicPartition]) -> list[TopicPartition]:
-    return [TopicPartition(part.topic, part.partition) for part in parts]

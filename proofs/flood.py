@@ -11,7 +11,6 @@ verdict.
 """
 
 import sys
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -25,7 +24,7 @@ from proofs.cluster import Supervised
 from proofs.deployment import Deployment, Meter, wait_until_done
 from proofs.journal import Journal, Result, folder_of, parser, result
 from proofs.recovery import quantile
-from proofs.soak import Clicks
+from proofs.soak import Click, Clicks
 from proofs.tail import Tail
 
 _SIZES: Final = {"small": 10.0, "middle": 60.0, "full": 600.0}
@@ -40,9 +39,6 @@ _CHANGE_SECONDS: Final = 2.0
 _DISORDER_MS: Final = 9_000
 
 _random: Final = Random(1)
-
-Click = Callable[[int, int], tuple[bytes, bytes]]
-"""Key and value of a click, from its number and the time now, ms since the epoch."""
 
 
 def ordinary(number: int, now: int) -> tuple[bytes, bytes]:

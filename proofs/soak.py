@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep, time_ns
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from confluent_kafka import Producer
 
@@ -40,6 +40,10 @@ _PAGE: Final = 4_096
 _BATCH: Final = 500
 _RATE: Final = 5_000
 _CREEP: Final = 1.5
+
+
+Click: TypeAlias = Callable[[int, int], tuple[bytes, bytes]]
+"""Key and value of a click, from its number and the time now, ms since the epoch."""
 
 
 class Sample(NamedTuple):
@@ -74,7 +78,7 @@ class Clicks:
         deployment: Deployment,
         rate: int,
         *,
-        click: Callable[[int, int], tuple[bytes, bytes]] = click,
+        click: Click = click,
         batch: int = _BATCH,
     ) -> None:
         """Begin to send.
@@ -82,7 +86,7 @@ class Clicks:
         Args:
             deployment: To whose topic.
             rate: Clicks a second.
-            click: Gives key and value from the number of the click and the time now, ms since the epoch.
+            click: What to send.
             batch: How many are sent at once.
         """
         self.sent = 0

@@ -5,15 +5,13 @@ long numbers, here a matrix holds what each value leaves of each tree, and one `
 """
 
 from collections.abc import Callable
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detection.models.forest import SMALL_FIELD, Forest, field_of
-from detection.models.scoring import adds_exactly, leaves_at_the_left, score_of, scorer
+from detection.models.forest import Forest, field_of
+from detection.models.scoring import adds_exactly, leaves_left, score_of, scorer
 from training.arrays import Matrix, Numbers
 
 _Bits: TypeAlias = NDArray[np.unsignedinteger[Any]]
@@ -65,26 +63,17 @@ def _tables(forest: Forest, features: int) -> tuple[_Bits, list[tuple[int, Numbe
 
     The last row of such a table is what an unknown value leaves.
     """
-    kind = np.uint32 if field_of(forest.trees) == SMALL_FIELD else np.uint64
-    bits: _Bits = np.array([(1 << len(tree.value)) - 1 for tree in forest.trees], dtype=kind)
-    nodes: list[list[tuple[float, int, int]]] = [[] for _ in range(features)]
-    unknown = np.repeat(bits[None, :], features, axis=0)
-    for number, tree in enumerate(forest.trees):
-        outs = leaves_at_the_left(tree)
-        for feature, threshold, missing_left, out in zip(
-            tree.feature, tree.threshold, tree.missing_left, outs, strict=True
-        ):
-            nodes[feature].append((threshold, number, out))
-            if not missing_left:
-                unknown[feature, number] &= ~kind(out)
-    looked_at = []
-    for feature, found in enumerate(nodes):
-        left, thresholds, rows = bits.copy(), [], [bits]
-        for threshold, same in groupby(sorted(found), itemgetter(0)):
-            for _, number, out in same:
-                left[number] &= ~kind(out)
-            thresholds.append(threshold)
-            rows.append(left.copy())
-        if thresholds:
-            looked_at.append((feature, np.array(thresholds), np.array([*rows, unknown[feature]])))
-    return bits, looked_at
+    masks = leaves_left(forest, features)
+
+    def row(left: int) -> _Bits:
+        return np.frombuffer(left.to_bytes(masks.size, "little"), f"<u{masks.field // 8}")
+
+    def table(feature: int) -> _Bits:
+        return np.array([row(left) for left in (*masks.left[feature], masks.unknown[feature])])
+
+    looked_at = [
+        (feature, np.array(thresholds), table(feature))
+        for feature, thresholds in enumerate(masks.thresholds)
+        if thresholds
+    ]
+    return row(masks.start), looked_at

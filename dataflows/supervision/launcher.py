@@ -119,13 +119,12 @@ class Launcher:
             began = loop.time()
             starts += 1
             rank, code = await self._run_once()
-            joined = any(state.status is not None and state.status["joined"] for state in self._states())
             lasted = loop.time() - began
             if self._stopping.is_set():
                 return code
             self._restarts += 1
             # Without a reason of ours it was a crash, which may be over at the next start.
-            if starts == 1 and code == REFUSED and self._told and not joined:
+            if starts == 1 and code == REFUSED and self._told and not self._any_tells("joined"):
                 return code
             if lasted >= self._patience.steady:
                 wait = self._patience.first
@@ -157,6 +156,10 @@ class Launcher:
             )
         return states
 
+    def _any_tells(self, name: str) -> bool:
+        """Whether some process has told of such a thing."""
+        return any(state.status is not None and state.status[name] for state in self._states())
+
     async def _frozen(self) -> int:
         """The rank of the first process that tells nothing any more, or whose workers do nothing."""
         while True:
@@ -173,7 +176,7 @@ class Launcher:
 
         A crash with a reason was noted by the process itself.
         """
-        if any(state.status is not None and state.status["snapshots"] for state in self._states()):
+        if self._any_tells("snapshots"):
             self._deaths = 0
         victims = {
             rank: signal.Signals(-process.returncode)

@@ -18,6 +18,10 @@ class Masks:
     Attributes:
         field: Bits of each tree; the first tree has the lowest ones.
         size: Bytes of all fields.
+        start: What is left before any value was looked at.
+        thresholds: By feature, ascending.
+        left: By feature what a value leaves: one up to the first threshold, one between each two, one beyond the last.
+        unknown: By feature what an unknown value leaves.
     """
 
     def __init__(self, trees: Sequence[Tree], ruled_out: Sequence[tuple[int, Sequence[int]]], features: int) -> None:
@@ -31,10 +35,10 @@ class Masks:
         self.field = field_of(trees)
         self._trees = len(trees)
         self.size = self._trees * self.field // 8
-        self._start = sum((1 << bits) - 1 << self.field * number for number, (bits, _) in enumerate(ruled_out))
-        self._thresholds: list[list[float]] = [[] for _ in range(features)]
-        self._left: list[list[int]] = [[self._start] for _ in range(features)]
-        self._unknown = [self._start] * features
+        self.start = sum((1 << bits) - 1 << self.field * number for number, (bits, _) in enumerate(ruled_out))
+        self.thresholds: list[list[float]] = [[] for _ in range(features)]
+        self.left: list[list[int]] = [[self.start] for _ in range(features)]
+        self.unknown = [self.start] * features
         nodes: list[list[tuple[float, int]]] = [[] for _ in range(features)]
         for number, (tree, (_, outs)) in enumerate(zip(trees, ruled_out, strict=True)):
             for feature, threshold, missing_left, out in zip(
@@ -43,8 +47,8 @@ class Masks:
                 placed = out << self.field * number
                 nodes[feature].append((threshold, placed))
                 if not missing_left:
-                    self._unknown[feature] &= ~placed
-        for found, thresholds, left in zip(nodes, self._thresholds, self._left, strict=True):
+                    self.unknown[feature] &= ~placed
+        for found, thresholds, left in zip(nodes, self.thresholds, self.left, strict=True):
             found.sort(key=itemgetter(0))
             for threshold, same in groupby(found, itemgetter(0)):
                 remaining = left[-1]
@@ -55,7 +59,7 @@ class Masks:
 
     def lines(self) -> list[str]:
         """Source that makes `b`, what is left, from a `row`; wants `scope`."""
-        features = range(len(self._thresholds))
+        features = range(len(self.thresholds))
         values = "".join(f"x{index}, " for index in features)
         return [
             f"{values}= row",
@@ -63,16 +67,16 @@ class Masks:
             *(
                 f"b &= U{index} if x{index} is None or x{index} != x{index} else M{index}[bisect(T{index}, x{index})]"
                 for index in features
-                if self._thresholds[index]
+                if self.thresholds[index]
             ),
         ]
 
     def scope(self) -> dict[str, Any]:
         """What the source names."""
-        found: dict[str, Any] = {"START": self._start, "bisect": bisect_left}
-        for index, thresholds in enumerate(self._thresholds):
+        found: dict[str, Any] = {"START": self.start, "bisect": bisect_left}
+        for index, thresholds in enumerate(self.thresholds):
             if thresholds:
-                found |= {f"T{index}": thresholds, f"M{index}": self._left[index], f"U{index}": self._unknown[index]}
+                found |= {f"T{index}": thresholds, f"M{index}": self.left[index], f"U{index}": self.unknown[index]}
         return found
 
     def each(self, value: int) -> int:

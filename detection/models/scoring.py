@@ -33,8 +33,7 @@ def scorer(forest: Forest, features: int) -> Callable[[Row], float]:
     Returns:
         From a row to its score, 0 to 1, the same bit for bit as a walk through each tree and `score_of` give.
     """
-    leaves = [(len(tree.value), leaves_at_the_left(tree)) for tree in forest.trees]
-    masks = Masks(forest.trees, leaves, features)
+    masks = leaves_left(forest, features)
     lines = masks.lines()
     # From the lowest bit of each field down all are set; then counting the bits of each byte, and adding up the bytes
     # of a field in its lowest one, gives 1 + the number of the leaf. See H. S. Warren, Hacker's Delight, chapter 5.
@@ -93,7 +92,13 @@ def _isolation(scale: float) -> Callable[[float], float]:
     return lambda total: 2.0 ** (-total / scale)
 
 
-def leaves_at_the_left(tree: Tree) -> list[int]:
+def leaves_left(forest: Forest, features: int) -> Masks:
+    """What a row's values leave of the leaves: a bit for each, of which the lowest is the one that a walk ends at."""
+    leaves = [(len(tree.value), _leaves_at_the_left(tree)) for tree in forest.trees]
+    return Masks(forest.trees, leaves, features)
+
+
+def _leaves_at_the_left(tree: Tree) -> list[int]:
     """Of each inner node: a bit for each leaf below its left child."""
     found = [0] * len(tree.feature)
 

@@ -2,27 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from broker.apache import ApacheKafka
 from proofs import backlog, broker, kills, model, same
-from proofs.journal import Result
 from proofs.nodes import Kafka
 from tests.conftest import Broker
+from tests.proofs.conftest import told
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def seed() -> int:
-    """One of its own: topics are named by it."""
-    return int(uuid4().hex[:8], 16)
-
-
-def told(done: Result) -> str:
-    return f"{done}"
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,16 @@
 """More proofs on a real Kafka, as small as they get: of loads, and of ends that are not kills."""
 
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from proofs import broker, flood, recovery, soak, zombies
 from proofs.cluster import Supervised
 from proofs.deployment import Deployment, Feed, Meter
-from proofs.journal import Result
 from tests.conftest import Broker, wait_until
+from tests.proofs.conftest import told
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def seed() -> int:
-    """One of its own: topics are named by it."""
-    return int(uuid4().hex[:8], 16)
-
-
-def told(done: Result) -> str:
-    return f"{done}"
 
 
 @pytest.mark.parametrize("kind", ["move", "too-large"])
