@@ -44,7 +44,7 @@ from detection.pack import Pack
 from detection.program import Program
 from detection.records import Record
 from detection.settings import Settings, SettingsError
-from sinks.kafka import KafkaSink, Outboxes
+from sinks.kafka import KafkaSink, Outboxes, PerWorker
 from sinks.transactions import Commits, TransactionalOutboxes, fence
 from sources.answered import Answered, Tails
 from sources.kafka import KafkaSource
@@ -78,7 +78,7 @@ def start(build: Build) -> Dataflow:
     """Read settings and packs, look at the broker, and build the dataflow between Kafka and Kafka.
 
     All processes of a cluster come here before any of them judges, since Bytewax connects them only afterwards. So this
-    is where those who wrote before are shut out.
+    is where those who wrote before are shut out, by each process those who had the names of its own workers.
 
     Exits with one line when there is no broker, a topic is missing, or a setting, pack or recovery store is wrong.
     """
@@ -116,8 +116,8 @@ def start(build: Build) -> Dataflow:
         skip=quarantine.skip,
     )
     if settings.delivery == "exactly_once":
-        transactional = TransactionalOutboxes(producer, settings.application_id, fenced=fenced)
-        outboxes: Outboxes = transactional
+        transactional = TransactionalOutboxes(fenced)
+        outboxes: PerWorker = transactional
         commits = Commits(transactional, stop)
     else:
         outboxes, commits = Outboxes(producer), None
@@ -183,8 +183,8 @@ def _fenced(
     given: Arguments,
     found: Look,
     outputs: Iterable[str],
-) -> tuple[Tails, dict[str, int] | None, list[TransactionalProducerClient]]:
-    """Shut out who wrote to the outputs before.
+) -> tuple[Tails, dict[str, int] | None, dict[int, TransactionalProducerClient]]:
+    """Shut out who wrote to the outputs before, under the names of this process' workers or of workers that are gone.
 
     Args:
         settings: Where the broker is, and how to talk to it.
@@ -194,7 +194,7 @@ def _fenced(
         outputs: The topics that are written to.
 
     Returns:
-        Where the tails of the outputs begin and end, where the inputs begin, and the producers that may write now.
+        The tails of the outputs, where the inputs begin, and the producers of this process' workers, which may write.
     """
     first: dict[str, int] | None = None
     began: dict[str, int] | None = None
@@ -223,21 +223,23 @@ def _fenced(
         first = store.deployment.ends(
             outputs, lambda new: ends_now(settings, places({topic: topics[topic] for topic in new}), admin)
         )
-    fenced: list[TransactionalProducerClient] = []
+    mine = given.own_workers
+    gone = range(given.total_workers, workers) if given.process == 0 else ()
+    fenced: dict[int, TransactionalProducerClient] = {}
     with ThreadPoolExecutor(2) as meanwhile:  # the brokers take half a second to end what was open
         prepared = None if store is None else meanwhile.submit(store.prepare)
         if store is not None and given.process == 0 and given.together and not store.contents.empty:
             meanwhile.submit(_tell_if_older, settings, store, {topic: topics[topic] for topic in pack.topics_in})
         if settings.delivery == "exactly_once":
-            fenced = fence(producer_config(settings), settings.application_id, workers)
+            fenced = fence(producer_config(settings), settings.application_id, [*mine, *gone])
         if prepared is not None:
             prepared.result()
     # Also where another pack wrote: what it answered must not be answered again.
     earlier = {address.rpartition("/")[0] for address in first or ()} & topics.keys()
-    ends = ends_now(settings, places({topic: topics[topic] for topic in {*outputs, *earlier}}), admin)
-    tails = Tails(consumer_config(settings), ends, ends if first is None else first)
-    # Of several processes each fences. Those of workers that are gone have done what they were made for.
-    return tails, began, fenced[: given.total_workers] if given.processes == 1 else []
+    ending = places({topic: topics[topic] for topic in {*outputs, *earlier}})
+    tails = Tails(consumer_config(settings), lambda: ends_now(settings, ending, admin), first)
+    # Those of workers that are gone have done what they were made for.
+    return tails, began, {worker: fenced[worker] for worker in mine if fenced}
 
 
 def _tell_if_older(settings: Settings, store: Store, partitions: Mapping[str, int]) -> None:

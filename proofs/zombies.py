@@ -92,22 +92,19 @@ class Scene:
             self.problems.append(f"expected {what}: {self._clusters[-1].errors()[-1:]}")
 
 
-def run(
-    address: str, folder: Path, number: int, *, zombies: int, seed: int, processes: int = 0, timed: bool = True
-) -> Result:
+def run(address: str, folder: Path, number: int, *, zombies: int, seed: int, timed: bool = True) -> Result:
     """Freeze, copy and wake so often, and count.
 
     Args:
         address: Where the broker is.
         folder: For logs, packs and stores.
-        number: Of the round.
+        number: Of the round's first one; rounds with two processes and with one take turns.
         zombies: How often.
         seed: Names the deployment, and decides the records.
-        processes: Of each dataflow; 0: one or two, by the seed.
         timed: Whether the frozen ones have to be gone in time; else that is told.
     """
     rng = Random(f"{seed}-{number}")
-    scene, processes = Scene(address, folder, f"zombies-{seed}-{number}", rng), processes or rng.choice((1, 2))
+    scene, processes = Scene(address, folder, f"zombies-{seed}-{number}", rng), 2 - number // _ROUND % 2
     try:
         scene.play(zombies, processes)
     finally:

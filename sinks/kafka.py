@@ -12,7 +12,7 @@ the outboxes of `sinks.transactions`: exactly once.
 import threading
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import structlog
 from bytewax.dataflow import Stream, operator
@@ -51,7 +51,7 @@ class DeliveryError(RuntimeError):
 class KafkaSink(FixedPartitionedSink["Written | DeadLetter", None]):
     """Writes verdicts to the topics they name. Use `write`, which brings the items into its lanes."""
 
-    def __init__(self, outboxes: "Outboxes", dead_letter_topic: str | None = None) -> None:
+    def __init__(self, outboxes: "PerWorker", dead_letter_topic: str | None = None) -> None:
         """Open nothing yet.
 
         Args:
@@ -72,6 +72,14 @@ class KafkaSink(FixedPartitionedSink["Written | DeadLetter", None]):
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> "Lane":
         return Lane(self._outboxes.mine(), self._dead_letter_topic)
+
+
+class PerWorker(Protocol):
+    """`Outboxes`, or those of `sinks.transactions`."""
+
+    def mine(self) -> "Outbox":
+        """The outbox of the worker that asks."""
+        ...
 
 
 class Outboxes:

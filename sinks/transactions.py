@@ -6,6 +6,9 @@ same name fences the older one: what that had not committed is taken back, and t
 
 Promise, together with the resume filter: exactly once for `read_committed` readers, within the time between two
 commits. Others see verdicts at once, and after a crash some of them twice.
+
+A name is taken once in the life of a process, before anybody of its start has looked at the outputs. Taken again later
+it could be a successor's, and that one would be shut out by an older start whose look is older too.
 """
 
 import threading
@@ -23,7 +26,7 @@ from typing_extensions import override
 from broker.client import TransactionalProducerClient
 from broker.errors import BrokerError
 from detection.records import Headers
-from sinks.kafka import PATIENCE, DeliveryError, Outbox, Outboxes
+from sinks.kafka import PATIENCE, DeliveryError, Outbox
 
 EVERY: Final = 0.05
 """The least time between two commits, s."""
@@ -58,21 +61,18 @@ def transactional_id(application: str, worker: int) -> str:
 
 
 def fence(
-    config: Mapping[str, Any], application: str, workers: int, client: Client = Producer
-) -> list[TransactionalProducerClient]:
-    """Shut out whoever wrote under this application's names before.
-
-    To be called before anybody of this start writes: it would be shut out too.
+    config: Mapping[str, Any], application: str, workers: Sequence[int], client: Client = Producer
+) -> dict[int, TransactionalProducerClient]:
+    """Shut out whoever wrote under the names of some workers before.
 
     Args:
         config: librdkafka's configuration, see `broker.config.producer_config`.
         application: APPLICATION_ID.
-        workers: The most workers that the application ever had.
+        workers: The numbers of the workers, at least one.
         client: Makes the Kafka client.
 
     Returns:
-        The producers that shut them out, by worker. Until the next fence they may write, so a process that is alone can
-        go on with them; of several processes each has fenced, and only the last one's could.
+        The producers that shut them out, by worker. Until the next fence they may write, and nobody else may.
 
     Raises:
         BrokerError: The cluster does not answer in time, or refuses.
@@ -84,8 +84,8 @@ def fence(
         except KafkaException as exception:
             raise BrokerError(_not_named(application, worker, exception)) from None
 
-    with ThreadPoolExecutor(workers) as pool:  # an open transaction takes half a second to be taken back
-        return list(pool.map(shut_out, range(workers)))
+    with ThreadPoolExecutor(len(workers)) as pool:  # an open transaction takes half a second to be taken back
+        return dict(zip(workers, pool.map(shut_out, workers), strict=True))
 
 
 def _named(config: Mapping[str, Any], application: str, worker: int, client: Client) -> TransactionalProducerClient:
@@ -112,37 +112,29 @@ def _told(subject: str, exception: KafkaException) -> str:
     return f"{subject}: {error.str()}"
 
 
-class TransactionalOutboxes(Outboxes):
+class TransactionalOutboxes:
     """One transactional outbox for each worker, made when its ticks begin."""
 
     def __init__(
         self,
-        config: Mapping[str, Any],
-        application: str,
-        client: Client = Producer,
+        fenced: Mapping[int, TransactionalProducerClient],
         worker: Callable[[], int] = threading.get_ident,
         clock: Callable[[], float] = monotonic,
-        *,
-        fenced: Sequence[TransactionalProducerClient] = (),
     ) -> None:
-        """Open nothing yet.
+        """Make nothing yet.
 
         Args:
-            config: librdkafka's configuration, see `broker.config.producer_config`.
-            application: APPLICATION_ID.
-            client: Makes the Kafka client.
+            fenced: What `fence` gave for the workers of this process.
             worker: Which worker calls.
             clock: Seconds that go by.
-            fenced: What `fence` gave, if no other process fences too: half a second is saved by not doing it again.
         """
-        super().__init__(config, client, worker)
-        self._transactional = client
-        self._application = application
+        self._fenced = dict(fenced)
+        self._worker = worker
         self._clock = clock
-        self._fenced = dict(enumerate(fenced))
+        self._outboxes: dict[int, TransactionalOutbox] = {}
 
-    @override
-    def mine(self) -> Outbox:
+    def mine(self) -> "TransactionalOutbox":
+        """The outbox of the worker that asks."""
         outbox = self._outboxes.get(self._worker())
         if outbox is None:  # a producer without a name would write past the fence
             msg = "sinks: a worker asks for its outbox before its ticks have begun"
@@ -151,13 +143,7 @@ class TransactionalOutboxes(Outboxes):
 
     def open(self, number: int) -> "TransactionalOutbox":
         """Make the outbox of the worker that calls, which is this one of the dataflow's."""
-        producer = self._fenced.pop(number, None)
-        if producer is None:
-            try:
-                producer = _named(self._config, self._application, number, self._transactional)
-            except KafkaException as exception:
-                raise DeliveryError(_not_named(self._application, number, exception)) from None
-        outbox = TransactionalOutbox(producer, self._clock)
+        outbox = TransactionalOutbox(self._fenced.pop(number), self._clock)
         self._outboxes[self._worker()] = outbox
         return outbox
 

@@ -16,6 +16,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from broker.client import ConsumerClient, Message
+from broker.errors import BrokerError
 from sources.reading import CLUSTER_SECONDS, SourceError, complain, headers_of
 
 PATIENCE: Final = 60.0
@@ -97,15 +98,15 @@ class Tails:
 
     One for a process; its worker threads ask one after the other.
 
-    Attributes:
-        ends: Where each output partition ended when nobody of an earlier start could write any more.
+    The first question asks where the outputs end. Bytewax connects all processes before a worker builds its parts, so
+    by then each of them has fenced, and nobody of an earlier start can write any more.
     """
 
     def __init__(
         self,
         config: Mapping[str, Any],
-        ends: Mapping[str, int],
-        first: Mapping[str, int],
+        ends: Callable[[], Mapping[str, int]],
+        first: Mapping[str, int] | None,
         *,
         client: Callable[[dict[str, Any]], ConsumerClient] = Consumer,
     ) -> None:
@@ -113,23 +114,46 @@ class Tails:
 
         Args:
             config: librdkafka's configuration, see `broker.config.consumer_config`.
-            ends: Where each partition of each topic that ever was an output ended when nobody of an earlier start could
-                write any more.
+            ends: Tells where each partition of each topic that ever was an output ends, or raises `BrokerError`.
             first: Where they ended when this deployment first started: the bounds of a lane without a snapshot. A
-                partition that is not among them is younger, and read from its beginning.
+                partition that is not among them is younger, and read from its beginning. None: this is the first start.
             client: Makes the Kafka client.
         """
         self._config = {**config, "enable.partition.eof": True, "isolation.level": "read_committed"}
-        self.ends = dict(ends)
-        self._first = dict(first)
+        self._ends = ends
+        self._ended: dict[str, int] | None = None
+        self._first = None if first is None else dict(first)
         self._client = client
         self._read: dict[str, int] = {}
         self._found: dict[str, array[int]] = {}
         self._lock = Lock()
 
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """Where each output partition ended when nobody of an earlier start could write any more.
+
+        Raises:
+            SourceError: The cluster does not tell.
+        """
+        with self._lock:
+            return self._all_ends()
+
+    def _all_ends(self) -> dict[str, int]:
+        if self._ended is None:
+            try:
+                self._ended = dict(self._ends())
+            except BrokerError as error:
+                raise SourceError(str(error)) from None
+        return self._ended
+
     def bounds(self, known: Mapping[str, int] | None) -> dict[str, int]:
-        """The bounds of a lane: those of its snapshot; of topics new since then, their first ends."""
-        return {**self._first, **known} if known else dict(self._first)
+        """The bounds of a lane: those of its snapshot; of topics new since then, their first ends.
+
+        Raises:
+            SourceError: The cluster does not tell of any ends.
+        """
+        first = self.ends if self._first is None else self._first
+        return {**first, **(known or {})}
 
     def read(self, bounds: Mapping[str, int]) -> None:
         """Read what is behind the bounds and was not read yet.
@@ -162,8 +186,9 @@ class Tails:
 
     def _read_from(self, bounds: Mapping[str, int]) -> None:
         """Read what lies between the bounds and what has been read already."""
-        topics = {address.rpartition("/")[0] for address in self.ends}
-        missing = sorted(place for place in bounds.keys() - self.ends.keys() if place.rpartition("/")[0] in topics)
+        ends = self._all_ends()
+        topics = {address.rpartition("/")[0] for address in ends}
+        missing = sorted(place for place in bounds.keys() - ends.keys() if place.rpartition("/")[0] in topics)
         if missing:  # what was answered there would be answered again
             msg = (
                 f"{', '.join(missing)}: was written to before, and the cluster does not tell of it any more: does a "
@@ -171,7 +196,7 @@ class Tails:
             )
             raise SourceError(msg)
         wanted = {}
-        for address, end in self.ends.items():
+        for address, end in ends.items():
             start, stop = bounds.get(address, 0), self._read.get(address, end)
             # A bound behind the end: the topic was made anew.
             if start < stop or (start > end and address not in self._read):

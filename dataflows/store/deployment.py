@@ -62,6 +62,11 @@ class Arguments:
         """The workers of all processes together."""
         return self.processes * self.workers
 
+    @property
+    def own_workers(self) -> range:
+        """The numbers of this process' workers: Bytewax counts them through, process by process."""
+        return range(self.process * self.workers, (self.process + 1) * self.workers)
+
 
 def arguments() -> Arguments:
     """What `python -m bytewax.run` was given, on its command line and in the environment.

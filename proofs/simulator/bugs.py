@@ -16,7 +16,7 @@ import sources.kafka
 from dataflows.decoding import _Lane as DecodingLane
 from detection.records import DeadLetter
 from proofs.simulator.schedule import Schedule
-from sinks.kafka import DeliveryError, Outbox, Outboxes
+from sinks.kafka import DeliveryError, Outbox
 from sinks.kafka import Lane as SinkLane
 from sinks.transactions import TransactionalOutbox, TransactionalOutboxes
 from sources.answered import Answered, Tails
@@ -54,6 +54,12 @@ def planted(name: str) -> Iterator[None]:
     finally:
         for owner, attribute, value in reversed(before):
             setattr(owner, attribute, value)
+
+
+def _anew(producer: Any, *, transactional: bool = True) -> Any:
+    """Another producer like this one, on the same machine."""
+    config = {name: value for name, value in producer._config.items() if transactional or name != "transactional.id"}
+    return type(producer)(producer._machine, config)
 
 
 # ---- the sinks
@@ -100,10 +106,9 @@ def _(patch: Patch) -> None:
     confirm, make = TransactionalOutbox.confirm, TransactionalOutboxes.open
 
     def make_with_a_spare(self: TransactionalOutboxes, number: int) -> TransactionalOutbox:
+        fenced = self._fenced[number]
         outbox = make(self, number)
-        outbox.spare = lambda: sinks.transactions._named(  # type: ignore[attr-defined]
-            self._config, self._application, number, self._transactional
-        )
+        outbox.spare = lambda: _anew(fenced)  # type: ignore[attr-defined]
         return outbox
 
     def go_on(self: TransactionalOutbox) -> None:
@@ -111,6 +116,7 @@ def _(patch: Patch) -> None:
             confirm(self)
         except DeliveryError:
             self._client = self._transactions = self.spare()  # type: ignore[attr-defined]
+            self._transactions.init_transactions()
             self._open = False
 
     patch(TransactionalOutboxes, "open", make_with_a_spare)
@@ -120,14 +126,14 @@ def _(patch: Patch) -> None:
 @_bug("two producers of one worker: the sinks have one beside that of the ticks")
 def _(patch: Patch) -> None:
     made: dict[int, Outbox] = {}
+    find = TransactionalOutboxes.mine
 
     def mine(self: TransactionalOutboxes) -> Outbox:
         if id(self) not in made:
-            made[id(self)] = Outbox(self._client(dict(self._config)))
+            made[id(self)] = Outbox(_anew(find(self)._transactions, transactional=False))
         return made[id(self)]
 
     patch(TransactionalOutboxes, "mine", mine)
-    patch(Outboxes, "mine", mine)
 
 
 # ---- the fence
@@ -135,26 +141,43 @@ def _(patch: Patch) -> None:
 
 @_bug("the fence is left out")
 def _(patch: Patch) -> None:
-    patch(proofs.simulator.schedule, "fence", lambda *_: [])
+    begin = TransactionalOutbox._begin
+    unnamed: set[int] = set()
+
+    def make(config: Any, application: str, workers: list[int], client: Any) -> dict[int, Any]:
+        made = {number: client({**config, "transactional.id": f"{application}-{number}"}) for number in workers}
+        unnamed.update(id(producer) for producer in made.values())
+        return made
+
+    def name_and_begin(self: TransactionalOutbox) -> None:
+        if id(self._transactions) in unnamed:
+            unnamed.remove(id(self._transactions))
+            self._transactions.init_transactions()
+        begin(self)
+
+    patch(proofs.simulator.schedule, "fence", make)
+    patch(TransactionalOutbox, "_begin", name_and_begin)
 
 
 @_bug("the tails' ends are read before the fence")
 def _(patch: Patch) -> None:
-    shut_out = sinks.transactions.fence
-    owed: list[tuple[Any, ...]] = []
-    make = Tails.__init__
+    shut_out, make = sinks.transactions.fence, Tails.__init__
+    ends: dict[str, int] = {}
 
-    def later(*arguments: Any) -> list[Any]:
-        owed.append(arguments)
-        return []
+    def look_and_fence(config: Any, application: str, workers: list[int], client: Any) -> dict[int, Any]:
+        machine = client.__self__
+        ends.clear()
+        ends.update(machine.ends(list(machine.cluster.topics)))
+        return shut_out(config, application, workers, client)
 
-    def make_and_fence(self: Tails, *arguments: Any, **named: Any) -> None:
-        make(self, *arguments, **named)
-        while owed:
-            shut_out(*owed.pop())
+    def make_with_these(
+        self: Tails, config: Any, now: Callable[[], Mapping[str, int]], *more: Any, **named: Any
+    ) -> None:
+        looked = dict(ends)
+        make(self, config, lambda: {place: looked.get(place, end) for place, end in now().items()}, *more, **named)
 
-    patch(proofs.simulator.schedule, "fence", later)
-    patch(Tails, "__init__", make_and_fence)
+    patch(proofs.simulator.schedule, "fence", look_and_fence)
+    patch(Tails, "__init__", make_with_these)
 
 
 @_bug("ids of workers that are gone are forgotten")
@@ -170,7 +193,7 @@ def _(patch: Patch) -> None:
     read = Tails._read_from
 
     def off_by_one(self: Tails, bounds: Mapping[str, int]) -> None:
-        read(self, {address: bounds.get(address, 0) + 1 for address in self.ends})
+        read(self, {address: bounds.get(address, 0) + 1 for address in self._all_ends()})
 
     patch(Tails, "_read_from", off_by_one)
 
@@ -243,7 +266,7 @@ def _(patch: Patch) -> None:
     read = Tails._read_from
 
     def read_known(self: Tails, bounds: Mapping[str, int]) -> None:
-        self.ends = {address: end for address, end in self.ends.items() if address in self._first}
+        self._ended = {address: end for address, end in self._all_ends().items() if address in (self._first or ())}
         read(self, bounds)
 
     patch(Tails, "_read_from", read_known)

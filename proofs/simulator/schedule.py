@@ -32,7 +32,7 @@ from proofs.simulator.clients import Machine
 from proofs.simulator.clock import EPOCH_MS, Clock
 from proofs.simulator.cluster import Cluster, Entry, Marker, Payload, Place
 from proofs.simulator.driver import Bindings, Plan, Run, Store
-from sinks.kafka import DeliveryError, KafkaSink, Outboxes
+from sinks.kafka import DeliveryError, KafkaSink, Outboxes, PerWorker
 from sinks.transactions import Commits, TransactionalOutboxes, fence
 from sources.answered import Answered, Tails
 from sources.kafka import KafkaSource
@@ -116,7 +116,7 @@ class Scenario:
         self.outputs = [*self.pack.topics_out, DEAD]
         self.plans: dict[Delivery, Plan] = {}
         source = KafkaSource({}, self.pack.topics_in)
-        outboxes = TransactionalOutboxes({}, APPLICATION)
+        outboxes = TransactionalOutboxes({})
         sink, dead = KafkaSink(outboxes), KafkaSink(outboxes, DEAD)
         for delivery, commits in (("exactly_once", Commits(outboxes, bool)), ("at_least_once", None)):
             flow = build(self.pack, source, Sinks(sink, sink, sink, dead, commits), unchanged, Answered())
@@ -367,7 +367,14 @@ class Schedule:
         )
         self._run = run
         self._tell(f"start of {processes} x {threads} workers at epoch {run.epoch}")
-        run.start([self._process(machine, run, processes * threads) for machine in self._machines])
+        self._most_workers = self.fence_up_to(processes * threads)
+        gone = [*range(processes * threads, self._most_workers)]
+        starting = []
+        for rank, machine in enumerate(self._machines):
+            own = [*range(rank * threads, (rank + 1) * threads)]
+            self.clock.advance(self.random.choice([0, 0, 10, 200]))  # none of them waits for another one yet
+            starting.append(self._process(machine, run, own, [] if rank else gone))
+        run.start(starting)
         self._tell("running")
         calm = self._length + _CALM_MS
         while not run.done:
@@ -427,8 +434,15 @@ class Schedule:
         times = [at for at in (run.wakes(), self.clock.happens_next()) if at is not None]
         self.clock.advance(max(1, min(times, default=0) - self.clock.now))
 
-    def _process(self, machine: Machine, run: Run, workers: int) -> Bindings:
-        """What `dataflows.start` does in each process before Bytewax connects them."""
+    def _process(self, machine: Machine, run: Run, own: list[int], gone: list[int]) -> Bindings:
+        """What `dataflows.start` does in each process before Bytewax connects them.
+
+        Args:
+            machine: Where the process runs.
+            run: The execution that it belongs to.
+            own: The numbers of its workers.
+            gone: Those of workers that there are no more, if it has to fence them.
+        """
 
         def worker() -> int:
             return run.current
@@ -443,13 +457,12 @@ class Schedule:
             "enable.partition.eof": False,
         }
         outputs = self.scenario.outputs
-        self._most_workers = self.fence_up_to(workers)
         if self._first is None:
             self._first = machine.ends(outputs)
-        fenced: list[Any] = []
+        fenced: dict[int, Any] = {}
         if self.delivery == "exactly_once":
-            fenced = fence(self._config, APPLICATION, self._most_workers, machine.producer)
-        tails = Tails(consumer, machine.ends(outputs), self._first, client=machine.consumer)
+            fenced = fence(self._config, APPLICATION, [*own, *gone], machine.producer)
+        tails = Tails(consumer, lambda: machine.ends(outputs), self._first, client=machine.consumer)
         answered = Answered()
         self._answered.append(answered)
         topics = [*self.scenario.pack.topics_in, *outputs]
@@ -466,16 +479,11 @@ class Schedule:
         )
         bindings: dict[str, Any] = {}
         if self.delivery == "exactly_once":
-            outboxes: Outboxes = TransactionalOutboxes(
-                self._config,
-                APPLICATION,
-                machine.producer,
-                worker,
-                lambda: self.clock.now / 1000,
-                fenced=fenced if len(self._machines) == 1 else [],
+            transactional = TransactionalOutboxes(
+                {number: fenced[number] for number in own}, worker, lambda: self.clock.now / 1000
             )
-            assert isinstance(outboxes, TransactionalOutboxes)
-            bindings["fraud.commits"] = Commits(outboxes, stop)
+            outboxes: PerWorker = transactional
+            bindings["fraud.commits"] = Commits(transactional, stop)
         else:
             outboxes = Outboxes(self._config, machine.producer, worker)
         sink = KafkaSink(outboxes)

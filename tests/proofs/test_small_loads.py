@@ -21,10 +21,12 @@ def test_a_leader_that_moves_and_a_broker_that_refuses_are_exact(kind: str, seed
     assert (done.content, done.took_effect) == ("equal", 1), told(done)
 
 
+@pytest.mark.parametrize(("number", "processes"), [(0, "2 processes"), (10, "one process")])
 def test_a_frozen_dataflow_that_wakes_beside_its_successor_writes_nothing_that_counts(
-    seed: int, kafka: Broker, tmp_path: Path
+    number: int, processes: str, seed: int, kafka: Broker, tmp_path: Path
 ) -> None:
-    done = zombies.run(kafka.address, tmp_path, 0, zombies=1, seed=seed, processes=1, timed=False)
+    done = zombies.run(kafka.address, tmp_path, number, zombies=1, seed=seed, timed=False)
+    assert done.kind == processes
 
     assert done.holds, told(done)
     assert (done.content, done.took_effect) == ("equal", 1), told(done)

@@ -5,7 +5,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from broker.config import producer_config
 from broker.errors import BrokerError
@@ -47,7 +47,8 @@ class Scene:
         self.reader = Reader(broker, topic)
 
     def outbox(self, number: int = 0) -> TransactionalOutbox:
-        outboxes = TransactionalOutboxes(self.config, self.settings.application_id, clock=self.clock)
+        fenced = fence(self.config, self.settings.application_id, [number])
+        outboxes = TransactionalOutboxes(fenced, clock=self.clock)
         opened = outboxes.open(number)
         assert outboxes.mine() is opened
         return opened
@@ -109,7 +110,6 @@ def test_who_starts_under_a_name_takes_back_what_the_older_one_had_not_committed
     older.confirm()
     scene.write(older, b"on its way")
     older.poll()
-    fence(scene.config, scene.settings.application_id, 1)
 
     newer = scene.outbox()
     scene.write(newer, b"newer")
@@ -147,52 +147,46 @@ def test_a_fence_that_the_brokers_refuse_is_told_with_its_name_and_their_reason(
     with pytest.raises(
         BrokerError, match=f"^app-0: its older transactions cannot be ended: {re.escape(refusal.str())}"
     ):
-        fence({}, "app", 1, cast("Any", Refused))
+        fence({}, "app", [0], cast("Any", Refused))
 
 
-def test_each_worker_has_a_name_of_its_own_and_all_are_fenced(scene: Scene) -> None:
+def test_each_worker_has_a_name_of_its_own_and_those_are_fenced_that_are_asked_for(scene: Scene) -> None:
     outboxes = [scene.outbox(number) for number in range(3)]
     for number, outbox in enumerate(outboxes):
         scene.write(outbox, b"%d" % number)
         outbox.confirm()
     wait_until(lambda: sorted(scene.reader.seen()) == [b"0", b"1", b"2"])
 
-    fence(scene.config, scene.settings.application_id, 3)
+    fence(scene.config, scene.settings.application_id, [0, 2])
 
-    for outbox in outboxes:
+    for outbox in (outboxes[0], outboxes[2]):
         scene.write(outbox, b"late")
         with pytest.raises(DeliveryError):
             outbox.confirm()
-    assert sorted(scene.reader.seen()) == [b"0", b"1", b"2"]
+    scene.write(outboxes[1], b"in time")
+    outboxes[1].confirm()
+    wait_until(lambda: sorted(scene.reader.seen()) == [b"0", b"1", b"2", b"in time"])
 
 
-def test_who_is_alone_goes_on_with_the_producer_that_shut_the_others_out(scene: Scene) -> None:
-    older = scene.outbox()
-    scene.write(older, b"on its way")
-    older.poll()
-    fenced = fence(scene.config, scene.settings.application_id, 2)
-    made: list[Any] = []
-
-    def client(config: dict[str, Any]) -> Producer:
-        made.append(config)
-        return Producer(config)
-
-    outboxes = TransactionalOutboxes(
-        scene.config, scene.settings.application_id, client, clock=scene.clock, fenced=fenced
-    )
-    newer = outboxes.open(0)
+def test_a_start_that_was_overtaken_stays_shut_out_and_shuts_nobody_out_when_it_goes_on(scene: Scene) -> None:
+    overtaken = fence(scene.config, scene.settings.application_id, [0])
+    newer = scene.outbox()
     scene.write(newer, b"newer")
     newer.confirm()
 
-    assert made == []
-    wait_until(lambda: scene.reader.seen() == [b"newer"])
-    with pytest.raises(DeliveryError):
+    older = TransactionalOutboxes(overtaken, clock=scene.clock).open(0)
+    scene.write(older, b"older")
+    with pytest.raises(DeliveryError, match="another process has taken the name over"):
         older.confirm()
+
+    scene.write(newer, b"newest")
+    newer.confirm()
+    wait_until(lambda: scene.reader.seen() == [b"newer", b"newest"])
 
 
 def test_the_ticks_of_a_worker_end_when_told_and_give_no_item(scene: Scene) -> None:
     told = False
-    outboxes = TransactionalOutboxes(scene.config, scene.settings.application_id, clock=scene.clock)
+    outboxes = TransactionalOutboxes(fence(scene.config, scene.settings.application_id, [0]), clock=scene.clock)
     ticks = Commits(outboxes, lambda: told).build("commits", 0, 1)
 
     assert list(ticks.next_batch()) == []
@@ -216,8 +210,8 @@ def test_a_transaction_that_failed_says_why_once_and_not_that_the_client_is_in_a
     assert capsys.readouterr().out.count("another process has taken the name over") == 1
 
 
-def test_a_worker_without_a_name_gets_no_outbox(scene: Scene) -> None:
-    outboxes = TransactionalOutboxes(scene.config, scene.settings.application_id)
+def test_a_worker_without_a_name_gets_no_outbox() -> None:
+    outboxes = TransactionalOutboxes({})
 
     with pytest.raises(RuntimeError, match="before its ticks have begun"):
         outboxes.mine()
@@ -248,6 +242,6 @@ def test_a_producer_is_connected_before_it_fences_and_fences_also_when_it_is_not
             calls.append("init_transactions")
             assert timeout
 
-    fence({}, "app", 1, cast("Any", Client))
+    fence({}, "app", [0], cast("Any", Client))
 
     assert calls == ["list_topics", "init_transactions"]

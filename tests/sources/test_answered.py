@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -8,6 +9,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from broker.cluster import ends_now, places
 from broker.config import consumer_config
+from broker.errors import BrokerError
 from detection.settings import Settings
 from sources import answered as module
 from sources.answered import Answered, Tails, origin_of
@@ -88,7 +90,9 @@ class Outputs:
         return ends_now(self.settings, places({self.topic: 2}))
 
     def tails(self, first: dict[str, int] | None = None) -> Tails:
-        return Tails(consumer_config(self.settings), self.ends(), first or {})
+        """With the ends of now."""
+        ends = self.ends()
+        return Tails(consumer_config(self.settings), lambda: ends, first or {})
 
 
 def behind(bounds: dict[str, int], tails: Tails) -> list[int]:
@@ -120,6 +124,35 @@ def test_what_is_committed_between_bound_and_end_is_answered_and_nothing_else(ou
 
 
 @pytest.mark.kafka
+def test_where_the_outputs_end_is_asked_once_and_not_before_somebody_wants_to_know(outputs: Outputs) -> None:
+    tails = Tails(consumer_config(outputs.settings), outputs.ends, None)
+    outputs.write("in/0/1")  # by a peer of before, who is not shut out yet
+    began = tails.bounds(None)
+    outputs.write("in/0/2")  # by our own
+
+    assert began == tails.ends
+    assert behind({}, tails) == [1]
+    assert tails.bounds({"old/0": 7}) == {**began, "old/0": 7}
+
+
+def test_ends_that_the_cluster_does_not_tell_are_an_error_of_the_source_and_asked_for_again() -> None:
+    answers: list[Any] = [BrokerError("b:9: does not tell where its topics end"), {"out/0": 0}]
+
+    def ends() -> dict[str, int]:
+        answer = answers.pop(0)
+        if isinstance(answer, BrokerError):
+            raise answer
+        return answer
+
+    tails = Tails({}, ends, None, client=lambda _: pytest.fail("nothing is to be read"))
+
+    with pytest.raises(SourceError, match=r"^b:9: does not tell where its topics end$"):
+        tails.read({})
+    tails.read({})
+    assert tails.ends == {"out/0": 0}
+
+
+@pytest.mark.kafka
 def test_a_lane_with_a_lower_bound_gets_what_lies_before_the_other_ones(outputs: Outputs) -> None:
     low = outputs.ends()
     outputs.write("in/0/1")
@@ -148,7 +181,7 @@ def test_a_partition_without_a_bound_is_read_from_its_beginning(outputs: Outputs
 @pytest.mark.kafka
 def test_a_partition_with_a_bound_that_the_cluster_leaves_out_is_missed(outputs: Outputs) -> None:
     left_out = {place: end for place, end in outputs.ends().items() if not place.endswith("/1")}
-    tails = Tails(consumer_config(outputs.settings), left_out, {})
+    tails = Tails(consumer_config(outputs.settings), lambda: left_out, {})
 
     with pytest.raises(SourceError, match=f"^{outputs.topic}/1: was written to before"):
         tails.read(outputs.ends())

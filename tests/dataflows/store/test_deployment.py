@@ -59,6 +59,7 @@ def test_processes_and_workers_are_found(started) -> None:
 
     assert found == Arguments(process=1, processes=3, workers=4, together=False)
     assert found.total_workers == 12
+    assert [*found.own_workers] == [4, 5, 6, 7]
 
 
 def test_processes_on_one_machine_see_one_store(started) -> None:
