@@ -20,7 +20,9 @@ ORACLE = cel.NewEnv(variables={name: TYPES[kind] for name, kind in VARIABLES.ite
 
 whole = st.one_of(st.integers(-3, 3), st.sampled_from([LARGEST, -LARGEST - 1]), st.integers(-LARGEST - 1, LARGEST))
 floats = st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.5]), st.floats())
-texts = st.one_of(st.sampled_from(["", "a", "ab"]), st.text(st.characters(exclude_categories=["Cs"]), max_size=4))
+# Without NUL: Google's engine takes a text that it is given up to there.
+characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+texts = st.one_of(st.sampled_from(["", "a", "ab"]), st.text(characters, max_size=4))
 VALUES = {"int": whole, "float": floats, "str": texts, "bool": st.booleans()}
 
 
