@@ -75,7 +75,8 @@ class State:
 
 
 class _Log(msgspec.Struct):
-    keys: dict[str, msgspec.Raw]
+    count: int = 0
+    keys: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)  # of releases before
 
 
 class _Group(msgspec.Struct):
@@ -112,8 +113,9 @@ def state_of(folder: Path) -> State:
                 groups[group.step] += 1
                 for name, log in group.logs.items():
                     found = logs.setdefault(group.step, {}).setdefault(name, LogState())
-                    found.keys += len(log.keys)
-                    found.groups += bool(log.keys)
+                    count = log.count + len(log.keys)
+                    found.keys += count
+                    found.groups += count > 0
             elif step == SOURCE_STEP:
                 offsets |= _offsets(key, change)
         except (StateError, ValueError, LookupError) as error:

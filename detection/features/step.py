@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from detection.aggregates import Column, Window
 from detection.codec import Event
@@ -13,6 +13,9 @@ from detection.features.plan import Log, Plan, Span, Step, Visit
 from detection.generated import define, indent
 from detection.kinds import Kind
 from detection.pack import Feature, Field
+
+Run: TypeAlias = Callable[[Iterable[Event], Iterable[int], list[Keys], list[Keys], list[dict[int, int]]], list[Any]]
+"""Takes events, their roles, and of each log the histories, those that are settled, and the watermarks."""
 
 
 class StepProgram:
@@ -42,12 +45,15 @@ class StepProgram:
         self.mixed = any(visit.role for visit in self._visits)
 
     @cached_property
-    def run(self) -> Callable[[Iterable[Event], Iterable[int], list[Keys], list[dict[int, int]]], list[Any]]:
-        """The generated function: events in, what is computed is set on them or returned."""
-        lines = ["def run(events, roles, logs, watermarks):", "    joined = []"]
-        lines += indent(
-            [f"keys{n} = logs[{n}]; get{n} = keys{n}.get; marks{n} = watermarks[{n}]" for n in range(len(self.logs))]
-        )
+    def run(self) -> Run:
+        """The generated function: events in, what is computed is set on them or returned.
+
+        A settled history that an event may change is taken to the others.
+        """
+        lines = ["def run(events, roles, logs, settled, watermarks):", "    joined = []"]
+        for n in range(len(self.logs)):
+            lines += [f"    keys{n} = logs[{n}]; get{n} = keys{n}.get; marks{n} = watermarks[{n}]"]
+            lines += [f"    find{n} = settled[{n}].get; take{n} = settled[{n}].pop"]
         lines += [
             "    for e, role in zip(events, roles):" if self.mixed else "    for e in events:",
             "        t = e.time",
@@ -127,6 +133,7 @@ class StepProgram:
             *_joined_key(key),
             f"keep = w - {log.retention}",
             f"h = get{self.logs.index(log)}(k)",
+            f"if h is None: h = find{self.logs.index(log)}(k)",
             *self._read(tag, log),
             *self._slices(features),
         ]
@@ -160,6 +167,7 @@ class StepProgram:
             *_joined_key(log.key),
             f"keep = w - {log.retention}",
             f"h = get{number}(k)",
+            f"if h is None and (h := take{number}(k, None)) is not None: keys{number}[k] = h",
         ]
         append = self._paned(number, log) if log.resolution else self._append(number, log)
         if log.where is None:

@@ -9,7 +9,7 @@ import pytest
 from detection.cost import Cost, cost_of
 from detection.errors import PackError
 from detection.features import GroupState
-from detection.features.group import read_snapshot
+from detection.features.group import histories, read_snapshot
 from detection.features.plan import BUSIEST
 from detection.loading import parse
 from detection.pack import Pack
@@ -74,7 +74,7 @@ def test_a_history_takes_what_was_told_to_a_factor_of_two(features: list[str]) -
         record = Record("pays", 0, number, -1, None, json.dumps(members | at).encode())
         state.update(Decoder(program).decode([record]), [])  # type: ignore[arg-type]
     (log,) = read_snapshot(state.snapshot())["logs"].values()
-    (history,) = log["keys"].values()
+    (history,) = histories(log).values()
 
     # Told is what may be there before the older half is forgotten; here nothing is too old.
     assert told.entries / 2 - 3 <= len(history[0]) <= told.entries / 2 + 1

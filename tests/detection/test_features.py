@@ -9,6 +9,7 @@ from itertools import pairwise
 from math import asin, cos, isclose, log2, radians, sin, sqrt
 from statistics import pstdev
 from typing import Any
+from zlib import compress
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from detection.errors import StateError
 from detection.features import GroupState
-from detection.features.group import read_snapshot
+from detection.features.group import histories, read_snapshot
 from detection.loading import parse
 from detection.pack import Pack
 from detection.program import Decoder, Engine, Program
@@ -380,7 +381,7 @@ def test_a_late_event_sees_what_is_left_and_at_least_itself(pays: list[Pay]) -> 
 
 
 def batched(
-    pack: Pack, records: Sequence[Record], cuts: Sequence[int], snapshots: Sequence[bool], *, evict: bool
+    pack: Pack, records: Sequence[Record], cuts: Sequence[int], between: Sequence[str], *, evict: bool
 ) -> list[Verdict | DeadLetter]:
     """As the dataflow does it: each step takes a whole batch, and only then is the batch judged."""
     program = Program(pack)
@@ -402,10 +403,11 @@ def batched(
             if found := computed.get(id(event)):
                 event.features = tuple(value for place in sorted(found) for value in found[place])
             verdicts.append(program.judges[event.kind].judge(event))
-        if snapshots and snapshots[number % len(snapshots)]:
-            states = [
-                GroupState.restore(step, state.snapshot()) for step, state in zip(program.steps, states, strict=True)
-            ]
+        happens = between[number % len(between)] if between else ""
+        if happens:
+            snapshots = [state.snapshot() for state in states]
+        if happens == "restart":
+            states = [GroupState.restore(step, taken) for step, taken in zip(program.steps, snapshots, strict=True)]
             decoder = Decoder(program, decoder.snapshot())
         if evict:
             for state in states:
@@ -421,15 +423,15 @@ SINGLE_STEP = pack_of([spec for spec in SPECS if spec.key[0] == "user" and not s
     pays=too_late | far_future | in_time,
     pack=st.sampled_from([PACK, SINGLE_STEP]),
     cuts=st.lists(st.integers(0, 25), max_size=6),
-    snapshots=st.lists(st.booleans(), max_size=3),
+    between=st.lists(st.sampled_from(["", "snapshot", "snapshot", "restart"]), max_size=5),
     evict=st.booleans(),
 )
 def test_the_same_records_give_the_same_bytes_whatever_the_batches_snapshots_and_evictions(
-    pays: list[Pay], pack: Pack, cuts: list[int], snapshots: list[bool], *, evict: bool
+    pays: list[Pay], pack: Pack, cuts: list[int], between: list[str], *, evict: bool
 ) -> None:
     records = records_of(pays)
 
-    assert batched(pack, records, cuts, snapshots, evict=evict) == judged(pack, records)
+    assert batched(pack, records, cuts, between, evict=evict) == judged(pack, records)
 
 
 @quick
@@ -549,7 +551,7 @@ def test_what_panes_keep_grows_with_time_and_not_with_events() -> None:
         pays = [pay | {"n": n % 3} for n, pay in enumerate(pays_at(*[n * apart for n in range(2_000)]))]
         pack = pack_of([paned("count", "count"), paned("kinds", "distinct", "n"), paned("spread", "stddev", "n")])
         _, state = state_of(pack, pays)
-        (history,) = read_snapshot(state.snapshot())["logs"]["pay/user/panes:3000000"]["keys"].values()
+        (history,) = histories(read_snapshot(state.snapshot())["logs"]["pay/user/panes:3000000"]).values()
         return max(map(len, history))
 
     assert stored(apart=0.001) <= 3
@@ -636,7 +638,9 @@ def test_expired_keys_leave_memory_and_snapshot() -> None:
     state.evict()
 
     assert set(state.sizes().values()) == {1}
-    assert len(state.snapshot()) < full / 100
+    snapshot = state.snapshot()
+    assert all(len(histories(log)) == 1 for log in read_snapshot(snapshot)["logs"].values())
+    assert len(snapshot) < full / 10
 
 
 def test_a_key_is_evicted_not_a_microsecond_too_early() -> None:
@@ -652,11 +656,104 @@ def test_after_a_late_event_alone_nothing_is_left() -> None:
     assert program.steps[0].logs[0].retention == 12 * SECOND
 
 
-def test_at_the_latest_every_fourth_snapshot_evicts() -> None:
+def test_the_snapshot_after_its_last_one_drops_an_expired_key() -> None:
     _, state = state_of(pack_of(SPECS[:2]), [*pays_at(0, user="old"), *pays_at(100, user="new")])
-    for _ in range(4):
+    for _ in range(2):
         state.snapshot()
     assert state.sizes() == {"pay/user": 1}
+
+
+def test_at_the_latest_every_sixteenth_snapshot_drops_all_expired_keys() -> None:
+    """This one stands behind hundreds that are not expired."""
+    program, state = state_of(pack_of(SPECS[:2]), [*many_users(500, 100), *pays_at(89, user="old")])
+    state.snapshot()
+    state.update(Decoder(program).decode(records_of(pays_at(102, user="user 7"))), [])  # type: ignore[arg-type]
+    state.snapshot()
+    assert state.sizes() == {"pay/user": 501}
+
+    for _ in range(14):
+        state.snapshot()
+    assert state.sizes() == {"pay/user": 500}
+
+
+def segments_of(snapshot: bytes) -> list[bytes]:
+    """Of the first log."""
+    (segments,) = (log["segments"] for log in read_snapshot(snapshot)["logs"].values())
+    return segments
+
+
+def many_users(number: int, second: float = 0) -> list[Pay]:
+    return [pay | {"user": f"user {user}"} for user, pay in enumerate(pays_at(*[second] * number))]
+
+
+def test_a_snapshot_writes_what_changed_since_the_one_before_and_keeps_the_rest_as_it_is() -> None:
+    program, state = state_of(pack_of(SPECS[:2]), many_users(1_000))
+    first = segments_of(state.snapshot())
+    events = Decoder(program).decode([record(pay, 1_000 + n) for n, pay in enumerate(pays_at(1, 2, user="user 7"))])
+    state.update(events, [])  # type: ignore[arg-type]
+    second = segments_of(state.snapshot())
+
+    assert len(first) == 1
+    assert second[0] is not first[0]
+    assert second[0] == first[0]
+    assert len(second) == 2
+    assert len(second[1]) < len(second[0]) / 20
+    assert segments_of(state.snapshot()) == second
+    restored = GroupState.restore(program.steps[0], state.snapshot())
+    assert segments_of(restored.snapshot()) == second
+    (log,) = read_snapshot(restored.snapshot())["logs"].values()
+    assert [len(kept[0]) for kept in histories(log).values()] == [1] * 999 + [3]  # that of user 7 settled last
+
+
+@pytest.mark.parametrize("share", [1, 10, 100])
+def test_what_no_longer_counts_is_at_most_half_of_a_snapshot(share: int) -> None:
+    """Also while every key, or each tenth, changes between any two of them."""
+    program, state = state_of(pack_of(SPECS[:2]), many_users(1_000))
+    decoder = Decoder(program)
+    written = []
+    for second in range(1, 60):
+        pays = [pay for number, pay in enumerate(many_users(1_000, second / 100)) if (number + second) % share == 0]
+        state.update(decoder.decode(records_of(pays)), [])  # type: ignore[arg-type]
+        segments = segments_of(state.snapshot())
+        written.append(sum(len(histories({"segments": [segment]})) for segment in segments))
+
+    assert max(written) <= 2 * 1_000
+    assert 1_000 in written  # anew
+
+
+def test_keys_that_were_dropped_do_not_come_back_with_a_restart() -> None:
+    program, state = state_of(pack_of(SPECS[:2]), many_users(1_000))
+    state.snapshot()
+    events = Decoder(program).decode(records_of([*many_users(990, 20), *many_users(5, 100)]))
+    state.update(events[:990], [])  # type: ignore[arg-type]
+    state.snapshot()
+    state.update(events[990:], [])  # type: ignore[arg-type]
+    snapshot = state.snapshot()
+    restored = GroupState.restore(program.steps[0], snapshot)
+
+    assert state.sizes() == {"pay/user": 5}
+    assert restored.sizes() == {"pay/user": 5}
+
+
+@pytest.mark.parametrize("n", [1, 2**62])
+def test_the_snapshot_of_an_older_release_is_gone_on_from(n: int) -> None:
+    program, state = state_of(pack_of(SPECS[:3]), pays_at(*range(6), n=n))
+    now = read_snapshot(state.snapshot())
+    (log,) = now["logs"].values()
+    kept = histories(log)
+    sums = [column for column, name in enumerate(log["columns"], 2) if name.startswith("total")]
+    texts = {
+        key: [[str(item) for item in column] if place in sums else column for place, column in enumerate(history)]
+        for key, history in kept.items()
+    }
+    stored = {"keys": kept} if n == 1 else {"keys": texts, "big": sums}
+    before = {name: log[name] for name in ("columns", "kinds", "retention", "watermarks")} | stored
+    older = seal(msgspec.msgpack.encode(now | {"format": 1, "logs": dict.fromkeys(now["logs"], before)}))
+
+    assert sums
+    restored = GroupState.restore(program.steps[0], older)
+    (log,) = read_snapshot(restored.snapshot())["logs"].values()
+    assert histories(log) == kept
 
 
 def test_keys_that_expire_before_the_next_snapshot_do_not_pile_up() -> None:
@@ -667,7 +764,7 @@ def test_keys_that_expire_before_the_next_snapshot_do_not_pile_up() -> None:
 
 def test_a_busy_key_forgets_what_left_its_windows() -> None:
     _, state = state_of(pack_of(SPECS[:5]), pays_at(*[number / 10 for number in range(5_000)]))
-    (history,) = read_snapshot(state.snapshot())["logs"]["pay/user"]["keys"].values()
+    (history,) = histories(read_snapshot(state.snapshot())["logs"]["pay/user"]).values()
     assert max(len(column) for column in history) <= 2 * 120 + 2  # 12 s are 120 events
 
 
@@ -683,7 +780,7 @@ def test_sums_beyond_64_bits_survive_a_snapshot() -> None:
 
 def test_running_sums_stay_small_on_a_key_that_never_rests() -> None:
     _, state = state_of(pack_of(SPECS[:3]), pays_at(*range(0, 400, 2), n=2**60))
-    (history,) = read_snapshot(state.snapshot())["logs"]["pay/user"]["keys"].values()
+    (history,) = histories(read_snapshot(state.snapshot())["logs"]["pay/user"]).values()
     assert all(type(total) is int for total in history[2]), "the sums were written as text"
 
 
@@ -785,9 +882,9 @@ def test_a_snapshot_tells_its_step_and_is_refused_by_another() -> None:
 
 def test_a_snapshot_of_another_format_is_refused() -> None:
     program, state = state_of(pack_of([spec("count", "count")]), pays_at(0))
-    later = seal(msgspec.msgpack.encode(read_snapshot(state.snapshot()) | {"format": 2}))
+    later = seal(msgspec.msgpack.encode(read_snapshot(state.snapshot()) | {"format": 3}))
 
-    with pytest.raises(StateError, match="state of step user: expected format 1, got 2"):
+    with pytest.raises(StateError, match="state of step user: expected format 2, got 3"):
         GroupState.restore(program.steps[0], later)
 
 
@@ -798,6 +895,8 @@ def test_a_snapshot_of_another_format_is_refused() -> None:
 @example(b"\x81\xa1\xff\x01")
 @example(msgspec.msgpack.encode({"format": 1, "step": "user", "logs": {"pay/user": {"columns": ["x"], "kinds": []}}}))
 @example(msgspec.msgpack.encode({"format": 1, "step": "user", "logs": 5}))
+@example(msgspec.msgpack.encode({"format": 2, "step": "user", "logs": {"pay/user": {"segments": [b"x"]}}}))
+@example(msgspec.msgpack.encode({"format": 2, "step": "user", "logs": {"pay/user": {"segments": [compress(b"5")]}}}))
 def test_garbage_is_no_state(snapshot: bytes) -> None:
     program = Program(pack_of([spec("count", "count")]))
     for garbage in (snapshot, seal(snapshot)):
