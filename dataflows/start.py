@@ -184,7 +184,7 @@ def _fenced(
     found: Look,
     outputs: Iterable[str],
 ) -> tuple[Tails, dict[str, int] | None, dict[int, TransactionalProducerClient]]:
-    """Shut out who wrote to the outputs before, under the names of this process' workers or of workers that are gone.
+    """Shut out who wrote to the outputs before, under the names of this process' workers and of workers that are gone.
 
     Args:
         settings: Where the broker is, and how to talk to it.
@@ -224,7 +224,7 @@ def _fenced(
             outputs, lambda new: ends_now(settings, places({topic: topics[topic] for topic in new}), admin)
         )
     mine = given.own_workers
-    gone = range(given.total_workers, workers) if given.process == 0 else ()
+    gone = range(given.total_workers, workers)
     fenced: dict[int, TransactionalProducerClient] = {}
     with ThreadPoolExecutor(2) as meanwhile:  # the brokers take half a second to end what was open
         prepared = None if store is None else meanwhile.submit(store.prepare)
@@ -238,7 +238,7 @@ def _fenced(
     earlier = {address.rpartition("/")[0] for address in first or ()} & topics.keys()
     ending = places({topic: topics[topic] for topic in {*outputs, *earlier}})
     tails = Tails(consumer_config(settings), lambda: ends_now(settings, ending, admin), first)
-    # Those of workers that are gone have done what they were made for.
+    # Those of workers that are gone have done what they were made for: nobody uses them, whichever process made them.
     return tails, began, {worker: fenced[worker] for worker in mine if fenced}
 
 

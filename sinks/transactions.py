@@ -143,7 +143,11 @@ class TransactionalOutboxes:
 
     def open(self, number: int) -> "TransactionalOutbox":
         """Make the outbox of the worker that calls, which is this one of the dataflow's."""
-        outbox = TransactionalOutbox(self._fenced.pop(number), self._clock)
+        producer = self._fenced.pop(number, None)
+        if producer is None:
+            msg = f"sinks: worker {number} has no producer: start it by `python -m bytewax.run` or `fraud run`"
+            raise RuntimeError(msg)
+        outbox = TransactionalOutbox(producer, self._clock)
         self._outboxes[self._worker()] = outbox
         return outbox
 

@@ -20,6 +20,8 @@ _OLDER: Final = 1
 
 _ALL_EVERY: Final = 16
 """In one of so many snapshots a group looks at all its keys."""
+_CLEAN_EVERY: Final = 256
+"""In one of so many snapshots a group writes all anew if anything at all no longer counts."""
 _LOOK: Final = 100
 """Keys that are not expired, after which a group does not look for more of them at other snapshots."""
 _ROOM: Final = 1_000
@@ -44,8 +46,9 @@ class GroupState:
         self._program = program
         self._logs: list[Keys] = [{} for _ in program.logs]  # what changed since the last snapshot
         self._settled: list[Keys] = [{} for _ in program.logs]  # what did not
+        self._left: list[list[str]] = [[] for _ in program.logs]  # whose histories are in segments, and not settled
         self._segments: list[list[bytes]] = [[] for _ in program.logs]
-        self._stored = [0] * len(program.logs)  # histories in the segments
+        self._stored = [0] * len(program.logs)  # histories in the segments, and keys that they say are gone
         self._watermarks: list[dict[int, int]] = [{} for _ in program.logs]
         # Groups that are born one after the other evict at different snapshots, so that no epoch pays for all of them.
         self._snapshots = program.groups
@@ -59,7 +62,7 @@ class GroupState:
             The events that are joined, the place of the visit, and what was computed; the others have that in
             `features` now.
         """
-        joined = self._program.run(events, roles, self._logs, self._settled, self._watermarks)
+        joined = self._program.run(events, roles, self._logs, self._settled, self._left, self._watermarks)
         # A backlog brings an hour of keys between two snapshots. Looking each time they have doubled costs each key
         # a constant.
         if sum(map(len, self._logs)) + sum(map(len, self._settled)) > self._room:
@@ -74,13 +77,13 @@ class GroupState:
         }
 
     def evict(self) -> None:
-        """Drop the keys that no event in time can see any more.
-
-        They may still be in segments: `restore` drops them again, for watermarks never go back.
-        """
+        """Drop the keys that no event in time can see any more."""
         for number, keep in self._keeps():
             self._logs[number] = _kept(self._logs[number], keep)
-            self._settled[number] = _kept(self._settled[number], keep)
+            settled = self._settled[number]
+            self._settled[number] = _kept(settled, keep)
+            if len(self._settled[number]) < len(settled):
+                self._left[number] += [key for key in settled if key not in self._settled[number]]
         self._room = _ROOM + 2 * sum(self.sizes().values())
 
     def _evict_oldest(self) -> None:
@@ -101,6 +104,7 @@ class GroupState:
                     expired.append(key)
             for key in expired:
                 del settled[key]
+            self._left[number] += expired
 
     def _keeps(self) -> Iterator[tuple[int, dict[int, int]]]:
         """Of each log that knows the time its number, and until when its keys are expired, by partition."""
@@ -140,16 +144,18 @@ class GroupState:
     def _settle(self, number: int, log: Log) -> None:
         """Put what changed into a segment, or everything if too much in the segments no longer counts."""
         changed, settled = self._logs[number], self._settled[number]
-        stored, live = self._stored[number] + len(changed), len(changed) + len(settled)
+        gone = [key for key in self._left[number] if key not in changed]
+        stored, live = self._stored[number] + len(gone) + len(changed), len(changed) + len(settled)
         settled.update(changed)
-        self._logs[number] = {}
+        self._logs[number], self._left[number] = {}, []
         # Groups do it at different snapshots where it can wait.
         in_turn = self._snapshots % _ALL_EVERY == 0 and 4 * stored > 5 * live
-        if in_turn or stored > 2 * live:
-            self._segments[number] = [_segment(settled, log)] if live else []
+        at_last = self._snapshots % _CLEAN_EVERY == 0 and stored > live
+        if in_turn or at_last or stored > 2 * live:
+            self._segments[number] = [_segment(settled, (), log)] if live else []
             self._stored[number] = live
-        elif changed:
-            self._segments[number].append(_segment(changed, log))
+        elif changed or gone:
+            self._segments[number].append(_segment(changed, gone, log))
             self._stored[number] = stored
 
     @staticmethod
@@ -170,7 +176,7 @@ class GroupState:
         """The state that a snapshot was taken of, fitted to the pack of today.
 
         Logs that the pack no longer names are dropped, new ones start empty, columns that are new to a log hold nothing
-        for the events before. What does not fit is written anew by the next snapshot.
+        for the events before; the next snapshot writes what did not fit anew.
 
         Raises:
             StateError: The snapshot is damaged, or of a format that this release does not know.
@@ -191,10 +197,9 @@ class GroupState:
                     keys = histories(stored)
                     if "segments" in stored and stored["columns"] == _names(log) and stored["kinds"] == _kinds(log):
                         self._settled[number] = keys
-                        self._segments[number], self._stored[number] = stored["segments"], stored["stored"]
+                        self._segments[number], self._stored[number] = stored["segments"], int(stored["stored"])
                     else:
                         self._logs[number] = _fitted(keys, stored, log)
-            self.evict()
         except (
             ValueError,
             LookupError,
@@ -238,20 +243,20 @@ def _is_kept(history: History, keep: dict[int, int]) -> bool:
     return newest > keep[history[1][-1] >> ORIGIN_BITS]
 
 
-def _segment(keys: Keys, log: Log) -> bytes:
-    """Histories as compressed msgpack: the columns whose numbers are text, and the histories by key.
+def _segment(keys: Keys, gone: Collection[str], log: Log) -> bytes:
+    """Compressed msgpack: the columns whose numbers are text, keys that are gone, and histories by key.
 
     Compressed once, a segment is written with each snapshot until it is replaced, so it pays.
     """
     try:
-        packed = _encode(((), keys))
+        packed = _encode(((), gone, keys))
     except OverflowError:  # running sums beyond 64 bits, where msgpack ends
         totals = [2 + index for index, (_, column) in enumerate(log.columns) if column.running]
         texts = {
             key: [[str(item) for item in column] if index in totals else column for index, column in enumerate(history)]
             for key, history in keys.items()
         }
-        packed = _encode((totals, texts))
+        packed = _encode((totals, gone, texts))
     return zlib.compress(packed, _FAST)
 
 
@@ -261,10 +266,12 @@ def histories(stored: dict[str, Any]) -> Keys:
         return _numbers(stored.get("big", ()), stored["keys"])
     keys: Keys = {}
     for segment in stored["segments"]:
-        newer = _numbers(*_decode(zlib.decompress(segment)))
+        texts, gone, newer = _decode(zlib.decompress(segment))
+        for key in gone:
+            keys.pop(key, None)
         for key in keys.keys() & newer.keys():
             del keys[key]  # it stands where it settled last
-        keys |= newer
+        keys |= _numbers(texts, newer)
     return keys
 
 

@@ -14,8 +14,11 @@ from detection.generated import define, indent
 from detection.kinds import Kind
 from detection.pack import Feature, Field
 
-Run: TypeAlias = Callable[[Iterable[Event], Iterable[int], list[Keys], list[Keys], list[dict[int, int]]], list[Any]]
-"""Takes events, their roles, and of each log the histories, those that are settled, and the watermarks."""
+Run: TypeAlias = Callable[
+    [Iterable[Event], Iterable[int], list[Keys], list[Keys], list[list[str]], list[dict[int, int]]], list[Any]
+]
+"""Takes events, their roles, and of each log the histories, the settled ones, the keys that left these, and the
+watermarks."""
 
 
 class StepProgram:
@@ -50,10 +53,10 @@ class StepProgram:
 
         A settled history that an event may change is taken to the others.
         """
-        lines = ["def run(events, roles, logs, settled, watermarks):", "    joined = []"]
+        lines = ["def run(events, roles, logs, settled, left, watermarks):", "    joined = []"]
         for n in range(len(self.logs)):
             lines += [f"    keys{n} = logs[{n}]; get{n} = keys{n}.get; marks{n} = watermarks[{n}]"]
-            lines += [f"    find{n} = settled[{n}].get; take{n} = settled[{n}].pop"]
+            lines += [f"    find{n} = settled[{n}].get; take{n} = settled[{n}].pop; leave{n} = left[{n}].append"]
         lines += [
             "    for e, role in zip(events, roles):" if self.mixed else "    for e in events:",
             "        t = e.time",
@@ -167,7 +170,7 @@ class StepProgram:
             *_joined_key(log.key),
             f"keep = w - {log.retention}",
             f"h = get{number}(k)",
-            f"if h is None and (h := take{number}(k, None)) is not None: keys{number}[k] = h",
+            f"if h is None and (h := take{number}(k, None)) is not None: keys{number}[k] = h; leave{number}(k)",
         ]
         append = self._paned(number, log) if log.resolution else self._append(number, log)
         if log.where is None:

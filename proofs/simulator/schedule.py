@@ -373,7 +373,7 @@ class Schedule:
         for rank, machine in enumerate(self._machines):
             own = [*range(rank * threads, (rank + 1) * threads)]
             self.clock.advance(self.random.choice([0, 0, 10, 200]))  # none of them waits for another one yet
-            starting.append(self._process(machine, run, own, [] if rank else gone))
+            starting.append(self._process(machine, run, own, gone))
         run.start(starting)
         self._tell("running")
         calm = self._length + _CALM_MS
@@ -441,7 +441,7 @@ class Schedule:
             machine: Where the process runs.
             run: The execution that it belongs to.
             own: The numbers of its workers.
-            gone: Those of workers that there are no more, if it has to fence them.
+            gone: Those of workers that there are no more.
         """
 
         def worker() -> int:

@@ -195,7 +195,7 @@ def rewrite(folder: Path, step: str, change: Any) -> int:
 
 
 def next_format_of_group(state: bytes) -> bytes:
-    return seal(msgspec.msgpack.encode({**read_snapshot(state), "format": 2}))
+    return seal(msgspec.msgpack.encode({**read_snapshot(state), "format": 3}))
 
 
 def next_format_of_source(state: bytes) -> bytes:
@@ -205,7 +205,7 @@ def next_format_of_source(state: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("step", "change", "told"),
     [
-        ("fraud.features.groups", next_format_of_group, r"expected format 1, got 2"),
+        ("fraud.features.groups", next_format_of_group, r"expected format 2, got 3"),
         ("fraud.features.groups", lambda state: state[:-1], r"state: cannot be read"),
         ("fraud.decode.source", next_format_of_source, r"state of source iterable: expected format 2, got 3"),
     ],

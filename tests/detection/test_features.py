@@ -721,6 +721,58 @@ def test_what_no_longer_counts_is_at_most_half_of_a_snapshot(share: int) -> None
     assert 1_000 in written  # anew
 
 
+@quick
+@given(
+    st.lists(
+        st.sampled_from(["snapshot", "evict"])
+        | st.tuples(st.integers(0, 1), st.sampled_from("abc"), st.integers(0, 40), st.booleans()),
+        max_size=30,
+    )
+)
+@example([(1, "a", 20, True), "snapshot", (0, "b", 40, True), (0, "a", 5, True), (0, "b", 40, True)])
+@example([(1, "a", 20, True), "snapshot", (0, "a", 21, True), (0, "b", 40, True), "evict"])
+@example([(1, "a", 20, True), "snapshot", (0, "a", 5, False), (0, "b", 40, True), "evict"])
+def test_a_restart_finds_what_there_was_also_of_keys_from_several_partitions(steps: list[Any]) -> None:
+    """Dropped by the watermark of one partition, a key may be in time by that of another."""
+    program = Program(pack_of([spec("count", "count"), Spec("red", ("user",), "count", None, 7, where="flag")]))
+    state, decoder = GroupState(program.steps[0]), Decoder(program)
+    for number, step in enumerate(steps):
+        if step == "snapshot":
+            state.snapshot()
+        elif step == "evict":
+            state.evict()
+        else:
+            partition, user, second, flag = step
+            pay = pays_at(second, user=user, flag=flag, partition=partition)[0]
+            state.update(decoder.decode([record(pay, number)]), [])  # type: ignore[arg-type]
+    restored = GroupState.restore(program.steps[0], state.snapshot())
+
+    for place in range(len(program.steps[0].logs)):
+        assert {**restored._settled[place], **restored._logs[place]} == {**state._settled[place], **state._logs[place]}
+
+
+def test_a_longer_window_brings_nothing_back_that_was_dropped() -> None:
+    before, after = (pack_of([spec("count", "count", seconds=seconds)]) for seconds in (7, 60))
+    program, state = state_of(before, many_users(1_000, 100))
+    state.snapshot()
+    later = records_of([*many_users(100, 102), *many_users(10, 130)])
+    state.update(Decoder(program).decode(later), [])  # type: ignore[arg-type]
+    state.evict()
+    restored = GroupState.restore(Program(after).steps[0], state.snapshot())
+
+    assert state.sizes() == restored.sizes() == {"pay/user": 10}
+
+
+def test_what_no_longer_counts_is_gone_at_the_latest_with_the_256th_snapshot() -> None:
+    program, state = state_of(pack_of(SPECS[:2]), many_users(1_000))
+    state.snapshot()
+    state.update(Decoder(program).decode(records_of(many_users(1, 1))), [])  # type: ignore[arg-type]
+    assert len(segments_of(state.snapshot())) == 2
+    for _ in range(254):
+        snapshot = state.snapshot()
+    assert len(segments_of(snapshot)) == 1
+
+
 def test_keys_that_were_dropped_do_not_come_back_with_a_restart() -> None:
     program, state = state_of(pack_of(SPECS[:2]), many_users(1_000))
     state.snapshot()

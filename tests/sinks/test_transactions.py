@@ -215,6 +215,8 @@ def test_a_worker_without_a_name_gets_no_outbox() -> None:
 
     with pytest.raises(RuntimeError, match="before its ticks have begun"):
         outboxes.mine()
+    with pytest.raises(RuntimeError, match="worker 1 has no producer"):
+        outboxes.open(1)
 
 
 def fails(attempt: Callable[[], None]) -> bool:
