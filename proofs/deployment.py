@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep, time_ns
@@ -242,7 +243,13 @@ class Meter:
         self._consumer.close()
 
     def _end(self, place: tuple[str, int]) -> int:
-        return bounds(self._consumer, place)[1]
+        try:
+            return bounds(self._consumer, place)[1]
+        except KafkaException:
+            # A broker that was back a moment ago may have told of fewer partitions, and the client keeps that.
+            with suppress(KafkaException):
+                self._consumer.list_topics(timeout=_ENDS_SECONDS)
+            raise
 
 
 class Feed:
