@@ -197,9 +197,14 @@ class Outbox:
             else:
                 self._client.poll(seconds)
         except KafkaException as exception:
-            self._failed.append(f"nothing can be delivered any more: {exception.args[0].str()}")
+            self._failed.append(self._fatal("nothing can be delivered any more", exception))
         except SystemError as error:  # the client met the fatal error while it called us back
             self._failed.append(f"nothing can be delivered any more: {error}")
+
+    def _fatal(self, subject: str, exception: KafkaException) -> str:
+        """What a fatal error says."""
+        error: KafkaError = exception.args[0]
+        return f"{subject}: {error.str()}"
 
     def _retry(self, topic: str, refused: list[dict[str, Any]]) -> None:
         """Produce again what did not fit into the queue; anything else that is refused is an error."""

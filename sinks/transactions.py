@@ -214,6 +214,10 @@ class TransactionalOutbox(Outbox):
         self._raise_failed()
 
     @override
+    def _fatal(self, subject: str, exception: KafkaException) -> str:
+        return _told(subject, exception)
+
+    @override
     def _refusal(self, topic: str, error: KafkaError) -> DeliveryError:
         if error.code() in {KafkaError._STATE, KafkaError._FATAL}:  # noqa: SLF001
             # The transaction has failed already: the commit knows why.

@@ -210,6 +210,18 @@ def test_a_transaction_that_failed_says_why_once_and_not_that_the_client_is_in_a
     assert capsys.readouterr().out.count("another process has taken the name over") == 1
 
 
+def test_a_fatal_error_that_comes_up_between_two_commits_says_too_that_the_name_was_taken_over(capsys) -> None:
+    class Client:
+        def poll(self, _: float) -> None:
+            raise KafkaException(KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True))
+
+    outbox = TransactionalOutbox(cast("Any", Client()), lambda: 0.0)
+
+    with pytest.raises(DeliveryError, match="nothing can be delivered any more: another process has taken the name"):
+        outbox.poll()
+    assert capsys.readouterr().out.count("another process has taken the name over") == 1
+
+
 def test_a_worker_without_a_name_gets_no_outbox() -> None:
     outboxes = TransactionalOutboxes({})
 
