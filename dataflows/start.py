@@ -200,6 +200,7 @@ def _fenced(
     began: dict[str, int] | None = None
     workers = given.total_workers
     cluster, topics, admin = found
+    inputs = {topic: topics[topic] for topic in pack.topics_in}
     if settings.delivery == "exactly_once" and cluster.startswith(MOCK_CLUSTER):
         where = settings.kafka_broker_url
         msg = f"{where}: is an embedded broker, whose transactions isolate nothing: set DELIVERY=at_least_once"
@@ -213,9 +214,7 @@ def _fenced(
             pack=pack.hash,
             topics=pack.topics_in,
             fresh=settings.fraud_fresh,
-            committed=lambda: committed(
-                consumer_config(settings), places({topic: topics[topic] for topic in pack.topics_in})
-            ),
+            committed=lambda: committed(consumer_config(settings), places(inputs)),
         )
         _stores.append(store)
         began = store.deployment.began_at
@@ -229,7 +228,7 @@ def _fenced(
     with ThreadPoolExecutor(2) as meanwhile:  # the brokers take half a second to end what was open
         prepared = None if store is None else meanwhile.submit(store.prepare)
         if store is not None and given.process == 0 and given.together and not store.contents.empty:
-            meanwhile.submit(_tell_if_older, settings, store, {topic: topics[topic] for topic in pack.topics_in})
+            meanwhile.submit(_tell_if_older, settings, store, inputs)
         if settings.delivery == "exactly_once":
             fenced = fence(producer_config(settings), settings.application_id, [*mine, *gone])
         if prepared is not None:

@@ -319,8 +319,8 @@ class Reader:
         """Where answers to records that are not yet read, and were not answered before the start, can begin."""
         if self._tails is None:
             return {}
-        ends = self._cluster.ends if self._cluster else {}
-        return {**self._tails.ends, **{address: ends[address] for address in self._tails.ends.keys() & ends.keys()}}
+        began, ends = self._tails.ends, self._cluster.ends if self._cluster else {}
+        return {**began, **{address: ends[address] for address in began.keys() & ends.keys()}}
 
     def _committed(self, parts: list[TopicPartition]) -> dict[str, int]:
         try:

@@ -65,7 +65,7 @@ class GroupState:
         joined = self._program.run(events, roles, self._logs, self._settled, self._left, self._watermarks)
         # A backlog brings an hour of keys between two snapshots. Looking each time they have doubled costs each key
         # a constant.
-        if sum(map(len, self._logs)) + sum(map(len, self._settled)) > self._room:
+        if self._live() > self._room:
             self.evict()
         return joined
 
@@ -84,7 +84,10 @@ class GroupState:
             self._settled[number] = _kept(settled, keep)
             if len(self._settled[number]) < len(settled):
                 self._left[number] += [key for key in settled if key not in self._settled[number]]
-        self._room = _ROOM + 2 * sum(self.sizes().values())
+        self._room = _ROOM + 2 * self._live()
+
+    def _live(self) -> int:
+        return sum(map(len, self._logs)) + sum(map(len, self._settled))
 
     def _evict_oldest(self) -> None:
         """Drop most of them, at a price that goes by how many they are.
@@ -195,11 +198,12 @@ class GroupState:
                 if stored is not None:
                     self._watermarks[number] = stored["watermarks"]
                     keys = histories(stored)
-                    if "segments" in stored and stored["columns"] == _names(log) and stored["kinds"] == _kinds(log):
+                    fitted = _fitted(keys, stored, log)
+                    if fitted is keys and "segments" in stored:
                         self._settled[number] = keys
                         self._segments[number], self._stored[number] = stored["segments"], int(stored["stored"])
                     else:
-                        self._logs[number] = _fitted(keys, stored, log)
+                        self._logs[number] = fitted
         except (
             ValueError,
             LookupError,
@@ -289,7 +293,7 @@ def _numbers(texts: Collection[int], keys: Keys) -> Keys:
 
 
 def _fitted(keys: Keys, stored: dict[str, Any], log: Log) -> Keys:
-    """The stored histories with the columns that the log has today."""
+    """The stored histories with the columns that the log has today; these very ones, if they have them."""
     wanted = _names(log)
     kinds = dict(zip(stored["columns"], stored["kinds"], strict=True))
     present = {name: 2 + index for index, name in enumerate(stored["columns"])}

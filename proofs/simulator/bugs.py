@@ -18,7 +18,7 @@ from detection.records import DeadLetter
 from proofs.simulator.schedule import Schedule
 from sinks.kafka import DeliveryError, Outbox
 from sinks.kafka import Lane as SinkLane
-from sinks.transactions import TransactionalOutbox, TransactionalOutboxes
+from sinks.transactions import TransactionalOutbox, TransactionalOutboxes, transactional_id
 from sources.answered import Answered, Tails
 from sources.kafka import KafkaSource, Reader
 from sources.kafka import Lane as SourceLane
@@ -145,7 +145,9 @@ def _(patch: Patch) -> None:
     unnamed: set[int] = set()
 
     def make(config: Any, application: str, workers: list[int], client: Any) -> dict[int, Any]:
-        made = {number: client({**config, "transactional.id": f"{application}-{number}"}) for number in workers}
+        made = {
+            number: client({**config, "transactional.id": transactional_id(application, number)}) for number in workers
+        }
         unnamed.update(id(producer) for producer in made.values())
         return made
 
