@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -208,25 +208,20 @@ class Meter:
 
     def grows(self, seconds: float, beyond: int | None = None) -> bool:
         """Wait until more is written than now, or than `beyond`; False if that takes longer than so long."""
-        deadline = monotonic() + seconds
-        while monotonic() < deadline:
-            try:
-                written = self.written()
-            except KafkaException:  # the broker is away
-                continue
-            beyond = written if beyond is None else beyond
-            if written > beyond:
-                return True
-            sleep(0.05)
-        return False
+        return _changes(self.written, beyond, seconds)
+
+    def goes_on(self, seconds: float) -> bool:
+        """Wait until the group has committed anew: whoever started has judged, and taken a snapshot."""
+        return _changes(self._committed, None, seconds)
 
     def behind(self) -> int:
         """How many input offsets the group has not yet committed."""
+        return sum(map(self._end, self._inputs)) - self._committed()
+
+    def _committed(self) -> int:
         parts = [TopicPartition(topic, number) for topic, number in self._inputs]
-        committed = committed_to(
-            self._consumer, parts
-        )  # asks again: a broker that was frozen just now has work to catch up
-        return sum(self._end((topic, n)) - committed.get(f"{topic}/{n}", 0) for topic, n in self._inputs)
+        # Asks again: a broker that was frozen just now has work to catch up.
+        return sum(committed_to(self._consumer, parts).values())
 
     def ends(self) -> dict[str, int]:
         """Where the inputs end; asked again for a while: a topic may be young, or a broker busy."""
@@ -250,6 +245,20 @@ class Meter:
             with suppress(KafkaException):
                 self._consumer.list_topics(timeout=_ENDS_SECONDS)
             raise
+
+
+def _changes(count: Callable[[], int], first: int | None, seconds: float) -> bool:
+    deadline = monotonic() + seconds
+    while monotonic() < deadline:
+        try:
+            now = count()
+        except KafkaException:  # the broker is away
+            continue
+        first = now if first is None else first
+        if now != first:
+            return True
+        sleep(0.05)
+    return False
 
 
 class Feed:

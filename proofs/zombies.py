@@ -52,7 +52,7 @@ class Scene:
     def play(self, zombies: int, processes: int) -> None:
         """Freeze and wake so often, and have the last one judge the rest."""
         self._clusters[0].start(processes)
-        self._expect(self._meter.grows(_PATIENCE), "verdicts")
+        self._expect(self._meter.goes_on(_PATIENCE), "verdicts")
         for generation in range(1, zombies + 1):
             if not self.problems:
                 self._succeed(generation, processes)
@@ -77,7 +77,7 @@ class Scene:
         newer = Cluster(Deployment(place, self._address, self._name), snapshot_seconds=1)
         self._clusters.append(newer)
         newer.start(processes)
-        self._expect(self._meter.grows(_PATIENCE), "verdicts of the successor")
+        self._expect(self._meter.goes_on(_PATIENCE), "verdicts of the successor")
         sleep(self._rng.uniform(0.0, 2.0))
         older.signal(signal.SIGCONT)
         woken = monotonic()

@@ -1,24 +1,22 @@
 """The generated function of a keyed step."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from detection.aggregates import Column, Window
 from detection.codec import Event
 from detection.features import columns
-from detection.features.history import Keys, cut, forget, insert, put, session_start, sum_of_floats, unambiguous
+from detection.features.history import cut, forget, insert, put, session_start, sum_of_floats, unambiguous
+from detection.features.log_state import LogState
 from detection.features.plan import Log, Plan, Span, Step, Visit
 from detection.generated import define, indent
 from detection.kinds import Kind
 from detection.pack import Feature, Field
 
-Run: TypeAlias = Callable[
-    [Iterable[Event], Iterable[int], list[Keys], list[Keys], list[list[str]], list[dict[int, int]]], list[Any]
-]
-"""Takes events, their roles, and of each log the histories, the settled ones, the keys that left these, and the
-watermarks."""
+Run: TypeAlias = Callable[[Iterable[Event], Iterable[int], Sequence[LogState]], list[Any]]
+"""Takes events, their roles, and the state of each log."""
 
 
 class StepProgram:
@@ -53,10 +51,10 @@ class StepProgram:
 
         A settled history that an event may change is taken to the others.
         """
-        lines = ["def run(events, roles, logs, settled, left, watermarks):", "    joined = []"]
+        lines = ["def run(events, roles, states):", "    joined = []"]
         for n in range(len(self.logs)):
-            lines += [f"    keys{n} = logs[{n}]; get{n} = keys{n}.get; marks{n} = watermarks[{n}]"]
-            lines += [f"    find{n} = settled[{n}].get; take{n} = settled[{n}].pop; leave{n} = left[{n}].append"]
+            lines += [f"    s = states[{n}]; keys{n} = s.changed; get{n} = keys{n}.get; marks{n} = s.watermarks"]
+            lines += [f"    find{n} = s.settled.get; take{n} = s.settled.pop; leave{n} = s.left.append"]
         lines += [
             "    for e, role in zip(events, roles):" if self.mixed else "    for e in events:",
             "        t = e.time",

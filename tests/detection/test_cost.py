@@ -9,7 +9,8 @@ import pytest
 from detection.cost import Cost, cost_of
 from detection.errors import PackError
 from detection.features import GroupState
-from detection.features.group import histories, read_snapshot
+from detection.features.group import read_snapshot
+from detection.features.log_state import histories
 from detection.features.plan import BUSIEST
 from detection.loading import parse
 from detection.pack import Pack

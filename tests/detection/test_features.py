@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from detection.errors import StateError
 from detection.features import GroupState
-from detection.features.group import histories, read_snapshot
+from detection.features.group import read_snapshot
+from detection.features.log_state import histories
 from detection.loading import parse
 from detection.pack import Pack
 from detection.program import Decoder, Engine, Program
@@ -753,8 +754,8 @@ def test_a_restart_finds_what_there_was_also_of_keys_from_several_partitions(ste
             state.update(decoder.decode([record(pay, number)]), [])  # type: ignore[arg-type]
     restored = GroupState.restore(program.steps[0], state.snapshot())
 
-    for place in range(len(program.steps[0].logs)):
-        assert {**restored._settled[place], **restored._logs[place]} == {**state._settled[place], **state._logs[place]}
+    for found, was in zip(restored._logs, state._logs, strict=True):
+        assert {**found.settled, **found.changed} == {**was.settled, **was.changed}
 
 
 def test_a_longer_window_brings_nothing_back_that_was_dropped() -> None:

@@ -140,7 +140,7 @@ def test_panes_are_limited_as_well_and_each_event_is_in_one(monkeypatch: pytest.
 
     found = counts(engine, times)
 
-    ((times_kept, _, counted, _),) = (history for keys in engine._states[0]._logs for history in keys.values())
+    ((times_kept, _, counted, _),) = (history for log in engine._states[0]._logs for history in log.changed.values())
     assert LIMIT <= len(times_kept) <= LIMIT * 5 // 4
     assert times_kept == sorted(set(times_kept))
     assert counted[-1] - counted[0] >= found[-1][0] - LIMIT // 4
