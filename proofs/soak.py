@@ -55,6 +55,7 @@ class Sample(NamedTuple):
         files: Their open files.
         threads: Their threads.
         p99: Of the latencies since the last sample, ms; None if there was none.
+        longest: The longest of them, ms.
     """
 
     at: float
@@ -62,6 +63,7 @@ class Sample(NamedTuple):
     files: int
     threads: int
     p99: float | None
+    longest: float = 0.0
 
 
 def click(number: int, now: int) -> tuple[bytes, bytes]:
@@ -180,6 +182,8 @@ def judge(samples: Sequence[Sample], *, slope_counts: bool = True) -> tuple[dict
         "files": f"{samples[0].files} to {samples[-1].files}",
         "threads": f"{samples[0].threads} to {samples[-1].threads}",
         "p99": f"{first:.0f} to {second:.0f} ms",
+        # No snapshot, and nothing else, stood in the way for longer.
+        "longest": f"{max(sample.longest for sample in samples):.0f} ms",
     }
     problems = []
     if slope_counts and slope > max(_SLOPE_MB, 2 * error):
@@ -213,7 +217,8 @@ def _sample(pids: Sequence[int], at: float, tail: Tail) -> Sample:
         except FileNotFoundError:  # it has just ended, which is found out elsewhere
             continue
     latencies = tail.take_latencies()
-    return Sample(at, pages * _PAGE / 1e6, files, threads, quantile(latencies, 0.99) if latencies else None)
+    p99 = quantile(latencies, 0.99) if latencies else None
+    return Sample(at, pages * _PAGE / 1e6, files, threads, p99, max(latencies, default=0.0))
 
 
 def main() -> int:

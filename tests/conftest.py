@@ -31,6 +31,7 @@ LONGEST = (
     "detection/expressions/test_against_cel.py",
     "proofs/test_small.py",
     "proofs/test_small_loads.py",
+    "proofs/test_small_ends.py",
     "dataflows/test_start.py",
     "detection/test_features.py",
     "broker/test_apache.py",
