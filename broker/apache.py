@@ -78,8 +78,9 @@ class ApacheKafka:
     def __enter__(self) -> Self:
         """Format the storage, start the nodes, and wait until they answer."""
         self._java = java_command(self._progress)
-        if not self._node_options and _started_first(self._progress):
-            self._java = java_command(self._progress)
+        if not self._node_options:
+            _start_first(self._progress)
+            self._java = java_command(self._progress)  # from the archive, also if another process has just made it
         self._folder = Path(tempfile.mkdtemp(prefix="fraud-kafka-"))
         try:
             cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
@@ -275,11 +276,11 @@ class _FirstStart(ApacheKafka):
         self._processes[0].wait(_ARCHIVE_SECONDS)
 
 
-def _started_first(progress: Callable[[str], None]) -> bool:
-    """Have a first start leave its archive of classes, once for all later ones; whether it did so now."""
+def _start_first(progress: Callable[[str], None]) -> None:
+    """Have a first start leave its archive of classes, once for all later ones."""
     with first_start() as archive:
         if archive is None:
-            return False
+            return
         progress("starting Apache Kafka once, so that later starts take a third of the time")
         part = archive.with_suffix(".part")
         try:
@@ -288,7 +289,6 @@ def _started_first(progress: Callable[[str], None]) -> bool:
             part.replace(archive)
         except (BrokerError, OSError, subprocess.TimeoutExpired):
             archive.touch()  # it starts without
-        return True
 
 
 def _free_ports(count: int) -> list[int]:

@@ -173,7 +173,7 @@ def _kill(scene: Scene, faults: int) -> int:
     keeper = Keeper(scene.cluster, 1)
     hits = 0
     for _ in range(faults):
-        judging = scene.meter.goes_on(_BACK_SECONDS)
+        judging = _goes_on(scene)
         sleep(scene.rng.uniform(0.0, 1.5))
         scene.kafka.kill()
         sleep(scene.rng.uniform(0.0, 3.0))
@@ -189,7 +189,7 @@ def _freeze(scene: Scene, faults: int) -> int:
     hits = restarts = 0
     scene.cluster.start()
     for _ in range(faults):
-        judging = scene.meter.goes_on(_BACK_SECONDS)
+        judging = _goes_on(scene)
         scene.feed.burst(10_000)  # more than is judged at once: some is on its way when the broker stops
         sleep(scene.rng.uniform(0.0, 0.15))
         scene.kafka.pause()
@@ -237,7 +237,7 @@ def _move(scene: Scene, faults: int) -> int:
     keeper = Keeper(scene.cluster, 1)
     hits = 0
     for number in range(faults):
-        judging = scene.meter.goes_on(_BACK_SECONDS)
+        judging = _goes_on(scene)
         before = leaders.now()
         if number % 2:
             leaders.elect_preferred()

@@ -208,11 +208,11 @@ class Meter:
 
     def grows(self, seconds: float, beyond: int | None = None) -> bool:
         """Wait until more is written than now, or than `beyond`; False if that takes longer than so long."""
-        return _changes(self.written, beyond, seconds)
+        return _grows(self.written, beyond, seconds)
 
     def goes_on(self, seconds: float) -> bool:
         """Wait until the group has committed anew: whoever started has judged, and taken a snapshot."""
-        return _changes(self._committed, None, seconds)
+        return _grows(self._committed, None, seconds)
 
     def behind(self) -> int:
         """How many input offsets the group has not yet committed."""
@@ -247,15 +247,15 @@ class Meter:
             raise
 
 
-def _changes(count: Callable[[], int], first: int | None, seconds: float) -> bool:
+def _grows(count: Callable[[], int], beyond: int | None, seconds: float) -> bool:
     deadline = monotonic() + seconds
     while monotonic() < deadline:
         try:
             now = count()
         except KafkaException:  # the broker is away
             continue
-        first = now if first is None else first
-        if now != first:
+        beyond = now if beyond is None else beyond
+        if now > beyond:
             return True
         sleep(0.05)
     return False

@@ -54,7 +54,11 @@ class LogState:
             return
         keep = self._keep()
         self.changed = {key: history for key, history in self.changed.items() if _is_kept(history, keep)}
-        self._drop([key for key, history in self.settled.items() if not _is_kept(history, keep)])
+        # A dict made anew gives back the room of those that left.
+        settled = {key: history for key, history in self.settled.items() if _is_kept(history, keep)}
+        if len(settled) < len(self.settled):
+            self.left += [key for key in self.settled if key not in settled]
+        self.settled = settled
 
     def evict_oldest(self) -> None:
         """Drop most of them, at a price that goes by how many they are.
@@ -72,16 +76,13 @@ class LogState:
                     break
             else:
                 expired.append(key)
-        self._drop(expired)
+        for key in expired:
+            del self.settled[key]
+        self.left += expired
 
     def _keep(self) -> dict[int, int]:
         """Until when a key is expired, by the partition of its newest event."""
         return {partition: watermark - self.log.retention for partition, watermark in self.watermarks.items()}
-
-    def _drop(self, keys: list[str]) -> None:
-        for key in keys:
-            del self.settled[key]
-        self.left += keys
 
     def settle(self, *, in_turn: bool, at_last: bool) -> None:
         """Put what changed into a segment, or everything if too much in the segments no longer counts.
