@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
@@ -20,6 +21,9 @@ STORE_PARTS: Final = 12
 
 _ENDS_SECONDS: Final = 6.0
 _STOP_SECONDS: Final = 15.0
+
+_starter: Final = ThreadPoolExecutor(1, "starter")
+"""Starts all processes: the kernel stops them when the thread ends that started them, and this one ends last."""
 
 
 class Cluster:
@@ -69,18 +73,18 @@ class Cluster:
             elif self._bug:
                 command[1:3] = ["-m", "proofs.planting", self._bug]
             with self.log.open("ab") as log:
-                self._processes.append(
-                    subprocess.Popen(
-                        command,
-                        cwd=self._deployment.folder,
-                        env=self._deployment.environment(**self.environment),
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                        preexec_fn=die_with_parent,  # noqa: PLW1509  (one system call, prepared before the fork)
-                    )
+                begun = _starter.submit(
+                    subprocess.Popen,
+                    command,
+                    cwd=self._deployment.folder,
+                    env=self._deployment.environment(**self.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    preexec_fn=die_with_parent,
                 )
+                self._processes.append(begun.result())
 
     @property
     def pids(self) -> list[int]:

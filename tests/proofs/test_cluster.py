@@ -1,4 +1,5 @@
 from pathlib import Path
+from threading import Thread
 
 from proofs.cluster import Cluster
 from proofs.deployment import Deployment
@@ -20,3 +21,14 @@ def test_the_errors_are_those_of_the_dataflow_each_once(tmp_path: Path) -> None:
     cluster.log.write_text(LINES)
 
     assert cluster.errors() == ["topic x: gone", "no Kafka broker answers"]
+
+
+def test_the_processes_outlive_the_thread_that_had_them_started(tmp_path: Path) -> None:
+    cluster = Cluster(Deployment(tmp_path, "127.0.0.1:1", "outlives"))
+    keeper = Thread(target=cluster.start)
+    keeper.start()
+    keeper.join()
+    try:
+        assert not cluster.wait(0.3)  # it looks for a broker for longer
+    finally:
+        cluster.kill()
