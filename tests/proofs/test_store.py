@@ -1,10 +1,17 @@
 """The recovery store while keys come and go."""
 
-from proofs.store import run
+from pathlib import Path
+
+import pytest
+
+from proofs.store import Week
 
 
-def test_the_store_does_not_grow_with_the_keys_that_ever_were() -> None:
-    looks = run(sessions_an_hour=1_200, hours=3, look_every=1)
+def test_the_store_does_not_grow_with_the_keys_that_ever_were(tmp_path: Path) -> None:
+    for hour in (1, 2, 3):
+        week = Week(tmp_path, 1_200)  # as a later run
+        week.go_on(hour)
+    looks = week.looks
 
     assert [look["sessions"] for look in looks] == [1_200, 2_400, 3_600]
     assert [look["groups"] for look in looks] == [128] * 3
@@ -13,3 +20,10 @@ def test_the_store_does_not_grow_with_the_keys_that_ever_were() -> None:
     assert all(1_200 <= look["keys"] <= 1.3 * 1_200 for look in looks)
     assert looks[2]["state_bytes"] <= 1.1 * looks[1]["state_bytes"]
     assert looks[2]["store_bytes"] <= 1.2 * looks[1]["store_bytes"]
+
+
+def test_a_week_of_another_rate_is_refused(tmp_path: Path) -> None:
+    Week(tmp_path, 1_200).go_on(1)
+
+    with pytest.raises(SystemExit, match="the same rate"):
+        Week(tmp_path, 2_400)
