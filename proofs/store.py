@@ -64,21 +64,16 @@ class _Minutes(StatefulSourcePartition[Record, int]):
             raise StopIteration
         first, at = self._minute * self._clicks, START + self._minute * 60_000
         self._minute += 1
-        return [
-            Record(
-                "clicks",
-                0,
-                offset,
-                at,
-                None,
-                b'{"session_id":"session-%d","url":"/ad","timestamp":%d}' % (offset // 2, at + offset % 60_000),
-            )
-            for offset in range(first, first + self._clicks)
-        ]
+        return [self._click(first + number, at + number * 60_000 // self._clicks) for number in range(self._clicks)]
 
     @override
     def snapshot(self) -> int:
         return self._minute
+
+    @staticmethod
+    def _click(offset: int, at: int) -> Record:
+        value = b'{"session_id":"session-%d","url":"/ad","timestamp":%d}' % (offset // 2, at)
+        return Record("clicks", 0, offset, at, None, value)
 
 
 class _Clicks(FixedPartitionedSource[Record, int]):
