@@ -112,6 +112,7 @@ class Week:
         else:
             self._store.mkdir(parents=True)
             init_db_dir(self._store, PARTS)  # type: ignore[no-untyped-call]
+            self._save()  # says whose the store is, also if there is never a look
 
     @property
     def hours(self) -> int:
@@ -146,12 +147,15 @@ class Week:
             "ms_an_epoch": round(cpu_seconds * 1000 / (hour - self.hours) / MINUTES, 1),
         }
         self.looks.append(found)
+        self._save()
+        shown = {name: f"{number:,}" for name, number in found.items()}
+        print("  ".join(f"{name} {number}" for name, number in shown.items()), flush=True)
+
+    def _save(self) -> None:
         # Whole or not at all: a look that is lost is only made again.
         part = self._seen.with_suffix(".part")
         part.write_text(json.dumps(self.looks))
         part.replace(self._seen)
-        shown = {name: f"{number:,}" for name, number in found.items()}
-        print("  ".join(f"{name} {number}" for name, number in shown.items()), flush=True)
 
 
 def main() -> int:

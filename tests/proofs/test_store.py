@@ -27,3 +27,12 @@ def test_a_week_of_another_rate_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SystemExit, match="the same rate"):
         Week(tmp_path, 2_400)
+
+
+def test_a_week_that_was_cut_before_its_first_look_goes_on(tmp_path: Path) -> None:
+    Week(tmp_path, 1_200)
+
+    week = Week(tmp_path, 1_200)
+    week.go_on(1)
+
+    assert week.hours == 1
