@@ -7,10 +7,8 @@ leaves an archive of its classes: another start then takes a third of the time.
 import contextlib
 import ctypes
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 
 from broker.errors import BrokerError
 from broker.java import first_start, java_command, tell_nobody
+from broker.ports import free_ports
 
 _UP_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -67,7 +66,7 @@ class ApacheKafka:
         self._properties = dict(properties or {})
         self._client = dict(client or {})
         self._protocols = dict(listeners or {})
-        ports = iter(_free_ports((2 + len(self._protocols)) * nodes))
+        ports = iter(free_ports((2 + len(self._protocols)) * nodes))
         self._ports = [(next(ports), next(ports)) for _ in range(nodes)]
         self._doors = {name: [next(ports) for _ in range(nodes)] for name in self._protocols}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -289,24 +288,6 @@ def _start_first(progress: Callable[[str], None]) -> None:
             part.replace(archive)
         except (BrokerError, OSError, subprocess.TimeoutExpired):
             archive.touch()  # it starts without
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, outside the range the kernel gives to outgoing connections.
-
-    Inside it, a port could be taken while a killed node is down; even by a client that looks for the node, which then
-    is connected to itself.
-    """
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    ports: list[int] = []
-    for port in random.sample(range(min(10_000, lowest // 2), lowest), k=1_000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            ports.append(port)
-            if len(ports) == count:
-                return ports
-    msg = f"kafka: expected {count} free ports below {lowest}, got {len(ports)}"
-    raise BrokerError(msg)
 
 
 def _addresses(ports: list[int]) -> str:

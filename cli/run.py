@@ -20,6 +20,7 @@ from dataflows.supervision.launcher import (
     Launcher,
     Patience,
     check_environment,
+    check_ports,
     dataflow_command,
     prepare_store,
     process_environment,
@@ -59,6 +60,7 @@ def run(
     logs_to_stderr()
     settings, pack = read_project(model_files=True)
     check_environment(os.environ, processes)
+    check_ports(os.environ, processes)
     if recovery_dir.is_dir():
         StoreLock.take(recovery_dir, 0, 1).release()  # no cluster has it: told before anything is started
     for name in create_missing(settings, topics_of(settings, pack, partitions=partitions)):

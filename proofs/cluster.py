@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from dataflows.supervision.launcher import dataflow_command, die_with_parent, free_ports, prepare_store
+from broker.ports import free_ports
+from dataflows.supervision.launcher import dataflow_command, die_with_parent, prepare_store
 from proofs.deployment import Deployment
 
 STORE_PARTS: Final = 12

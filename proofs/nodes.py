@@ -7,7 +7,8 @@ from confluent_kafka import ElectionType, TopicPartition
 from confluent_kafka.admin import AdminClient
 from typing_extensions import override
 
-from broker.apache import ApacheKafka, _free_ports
+from broker.apache import ApacheKafka
+from broker.ports import free_ports
 
 USER: Final = "fraud"
 PASSWORD: Final = "of-a-proof"  # on 127.0.0.1, for as long as the proof runs
@@ -31,7 +32,7 @@ class Kafka(ApacheKafka):
             data: Where to keep the records, else in a temporary folder.
         """
         super().__init__(nodes=nodes)
-        self.proxied, self.proxy, port = _free_ports(3)
+        self.proxied, self.proxy, port = free_ports(3)
         self.secured = f"127.0.0.1:{port}"
         self._secured = secured
         self._data = data

@@ -13,7 +13,7 @@ import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -22,6 +22,7 @@ from typing import Any, Final
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import init_db_dir
 
+from broker.ports import free_ports
 from dataflows.store.deployment import FILE
 from dataflows.store.opening import read
 from dataflows.store.quarantine import InHand, Journal
@@ -218,6 +219,7 @@ class Launcher:
         Returns:
             The rank that ended first, or with a failure, and its exit code as a shell has it.
         """
+        # Is one taken before its process has it, the next start gets others.
         addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self._ranks))]
         self._told.clear()
         self._running = []
@@ -325,6 +327,25 @@ def check_environment(environment: Mapping[str, str], processes: int) -> None:
         raise SettingsError([f"{_API_PORT}: expected {of}, from 1 to {highest}, got {port!r}"])
 
 
+def check_ports(environment: Mapping[str, str], processes: int) -> None:
+    """See that the ports for metrics are free: Bytewax would go on without, after a backtrace.
+
+    Raises:
+        SettingsError: One is not.
+    """
+    if _API_ENABLED not in environment:
+        return
+    first = _first_port(environment)
+    for port in range(first, first + processes):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Bytewax does
+            try:
+                probe.bind(("0.0.0.0", port))  # noqa: S104  (and so does it)
+            except OSError as error:
+                expected = "a free port" if processes == 1 else f"{processes} free ports from {first} on"
+                raise SettingsError([f"{_API_PORT}: expected {expected}, got {port}: {error.strerror}"]) from None
+
+
 def process_environment(
     rank: int, environment: Mapping[str, str], folder: Path, *, terminal: bool = False
 ) -> dict[str, str]:
@@ -341,7 +362,7 @@ def process_environment(
         ours.setdefault(LOGS, "text")
     if _API_ENABLED not in environment:
         return ours
-    port = int(environment.get(_API_PORT) or FIRST_API_PORT) + rank
+    port = _first_port(environment) + rank
     cache = folder / str(rank)
     cache.mkdir(exist_ok=True)
     return {
@@ -377,18 +398,13 @@ def prepare_store(folder: Path, parts: int) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on. Is one taken before its process has it, the next start gets others."""
-    with ExitStack() as open_at_once:
-        sockets = [open_at_once.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
-
-
 def die_with_parent() -> None:
     """Ask the kernel to stop this process when its parent is gone, however that ended. To be called before exec."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _first_port(environment: Mapping[str, str]) -> int:
+    return int(environment.get(_API_PORT) or FIRST_API_PORT)
 
 
 def _shell_code(code: int) -> int:

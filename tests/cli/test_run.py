@@ -5,11 +5,14 @@ import socket
 import stat
 import subprocess
 import time
+from contextlib import suppress
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from dataflows.supervision.launcher import free_ports
+from broker.ports import free_ports
+from dataflows.supervision.launcher import check_ports
+from detection.settings import SettingsError
 from tests.conftest import wait_until
 
 TRANSFER = b'{"source": "a", "target": "b", "amount": 900, "currency": "EUR"}'
@@ -95,6 +98,16 @@ def test_a_port_that_is_none_is_told_in_one_line_and_nothing_is_made(fraud, tran
     assert not (tmp_path / "recovery").exists()
 
 
+def test_a_port_for_metrics_that_is_taken_is_told_in_one_line_and_nothing_is_made(fraud, transfers, tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        fraud.environment |= {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": str(port)}
+        told = fraud("run", code=1)
+
+    assert told == f"fraud: BYTEWAX_DATAFLOW_API_PORT: expected a free port, got {port}: Address already in use\n"
+    assert not (tmp_path / "recovery").exists()
+
+
 def test_a_list_decides_as_its_topic_says_now_and_after_a_restart(  # noqa: PLR0917  (fixtures)
     fraud, transfers, embedded, produce, consume_all, tmp_path
 ) -> None:
@@ -140,9 +153,18 @@ outcome = "review"
         assert watched(4, of=6) == ["a", "a", "b", "b"]
 
 
+def two_free_ports() -> int:
+    """The first of two neighbours."""
+    while True:
+        (port,) = free_ports(1)
+        with suppress(SettingsError):
+            check_ports({"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": str(port)}, 2)
+            return port
+
+
 def test_the_health_says_when_all_are_ready_and_how_far_behind_they_are(fraud, transfers, embedded, produce) -> None:
     (port,) = free_ports(1)
-    (metrics,) = free_ports(1)
+    metrics = two_free_ports()
     fraud.environment |= {
         "KAFKA_SASL_PASSWORD": "canary",
         "BYTEWAX_DATAFLOW_API_ENABLED": "1",

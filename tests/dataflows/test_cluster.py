@@ -11,7 +11,7 @@ from time import sleep
 
 import pytest
 
-from dataflows.supervision.launcher import free_ports
+from broker.ports import free_ports
 from tests.conftest import wait_until
 from tests.dataflows.cluster_flow import PARTITIONS, records
 from tests.dataflows.examples import engine_says, looking

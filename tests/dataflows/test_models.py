@@ -12,8 +12,8 @@ import pytest
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource, cluster_main
 
+from broker.ports import free_ports
 from dataflows.fraud import build
-from dataflows.supervision.launcher import free_ports
 from detection.program import Program
 from sources.models import ModelFiles
 from tests.dataflows.cluster_flow import records as cluster_records

@@ -20,7 +20,7 @@ from bytewax.recovery import init_db_dir
 from confluent_kafka import Message, Producer
 
 from broker.apache import ApacheKafka
-from dataflows.supervision.launcher import free_ports
+from broker.ports import free_ports
 from dataflows.supervision.stopping import GAVE_UP
 from detection.loading import load
 from detection.records import Record

@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from broker.apache import ApacheKafka
-from dataflows.supervision.launcher import free_ports
+from broker.ports import free_ports
 from tests.certificates import Authority
 from tests.reading import read_all
 

@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from dataflows.supervision.launcher import free_ports
+from broker.ports import free_ports
 from proofs.proxy import Proxy
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
-from dataflows.supervision.launcher import free_ports
+from broker.ports import free_ports
 
 
 class Hook:

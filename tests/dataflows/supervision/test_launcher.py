@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from broker.ports import free_ports
 from dataflows.supervision.launcher import (
     Launcher,
     Patience,
     check_environment,
+    check_ports,
     dataflow_command,
-    free_ports,
     prepare_store,
     process_environment,
 )
@@ -370,6 +372,20 @@ def test_a_port_is_looked_at_only_where_it_is_used(environment: dict[str, str]) 
     check_environment(environment, 2)
 
 
+def test_a_port_for_metrics_that_is_taken_is_told_where_metrics_are_served() -> None:
+    (port,) = free_ports(1)
+    environment = {"BYTEWAX_DATAFLOW_API_PORT": str(port - 1)}
+    with socket.create_server(("127.0.0.1", port)):
+        check_ports(environment, 2)
+
+        with pytest.raises(SettingsError) as caught:
+            check_ports(environment | {"BYTEWAX_DATAFLOW_API_ENABLED": "1"}, 2)
+
+    assert caught.value.lines == [
+        f"BYTEWAX_DATAFLOW_API_PORT: expected 2 free ports from {port - 1} on, got {port}: Address already in use"
+    ]
+
+
 def test_a_recovery_store_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     store = tmp_path / "deep" / "store"
 
@@ -404,7 +420,3 @@ def test_a_store_in_a_place_that_takes_none_gets_an_error_with_its_folder(folder
 
     assert str(caught.value.filename) == folder
     assert caught.value.strerror
-
-
-def test_free_ports_are_different_ones() -> None:
-    assert len(set(free_ports(20))) == 20
