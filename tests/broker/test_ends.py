@@ -1,4 +1,6 @@
+import json
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -6,8 +8,11 @@ from confluent_kafka import IsolationLevel, Producer
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 
+from broker.apache import ApacheKafka
+from broker.config import watching_config
 from broker.embedded import EmbeddedBroker
 from broker.ends import Ends
+from detection.settings import Settings
 from tests.conftest import wait_until
 
 
@@ -92,3 +97,29 @@ def test_the_last_stable_offset_stays_before_an_open_transaction(kafka, new_topi
     wait_until(lambda: refreshed(stable, lambda: stable.latest == {f"{topic}/0": 0}))
     producer.commit_transaction(30)
     wait_until(lambda: refreshed(stable, lambda: stable.latest == {f"{topic}/0": 2}))  # with the mark of the commit
+
+
+@pytest.mark.kafka
+def test_a_broker_that_is_gone_is_looked_for_now_and_then_only(new_topic) -> None:
+    attempts: Counter[int] = Counter()
+
+    def heard(statistics: str) -> None:
+        for node in json.loads(statistics)["brokers"].values():
+            attempts[node["nodeid"]] = node["connects"]
+
+    with ApacheKafka(nodes=3) as cluster:
+        topic = new_topic(cluster, 3)
+        config = watching_config(Settings(kafka_broker_url=cluster.address))
+        asking = AdminClient({**config, "statistics.interval.ms": 100, "stats_cb": heard})
+        ends = Ends(asking, [(topic, n) for n in range(3)])
+        wait_until(lambda: refreshed(ends, lambda: len(ends.latest) == 3))
+        asking.poll(0.2)
+        before = attempts.copy()
+        cluster.kill(0)
+        for _ in range(50):
+            ends.refresh()
+            asking.poll(0.1)
+
+    again = attempts - before
+    assert again.keys() == {0}
+    assert again[0] < 60
