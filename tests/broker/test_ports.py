@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 
@@ -16,9 +17,19 @@ def test_free_ports_are_different_ones_that_no_outgoing_connection_gets() -> Non
     assert max(found) < max(LOWEST, 10_001)
 
 
+def test_neighbours_among_processes_get_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = free_ports(300)
+    next_one = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: next_one)
+    neighbours = free_ports(300)
+
+    assert not set(mine) & set(neighbours)
+
+
 def test_a_port_that_is_taken_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (taken,) = free_ports(1)
     monkeypatch.setattr(ports, "_LOWEST", taken)
+    monkeypatch.setattr(ports, "_SHARES", 1)
     monkeypatch.setattr(ports, "_RANGE", tmp_path / "range")
     (tmp_path / "range").write_text(f"{taken + 1}\t60999\n")
     with socket.create_server(("127.0.0.1", taken)):

@@ -125,7 +125,7 @@ def scene(tmp_path: Path, kafka: Broker, new_topic: Callable[..., str]) -> Itera
     made = Scene(tmp_path, kafka, new_topic, 3)
     yield made
     made.end()
-    print(made.log())  # pytest shows it where the test failed
+    sys.stdout.write(made.log())  # pytest shows it where the test failed
 
 
 class Feed:
