@@ -40,5 +40,19 @@ def read_all(
         messages += consumer.consume(10_000, 0.05)
     consumer.close()
     assert not [str(message.error()) for message in messages if message.error()]
-    assert enough(messages), f"expected {number} records in {list(topics)} within {seconds:g} s, got {len(messages)}"
+    assert enough(messages), (
+        f"expected {number} records in {list(topics)} within {seconds:g} s, got {len(messages)}; "
+        f"ends with what is not committed: {_ends(broker, topics)}"
+    )
     return messages
+
+
+def _ends(broker: Broker, topics: Iterable[str]) -> dict[str, int]:
+    consumer = Consumer(
+        {"bootstrap.servers": broker.address, "group.id": "nobody", "isolation.level": "read_uncommitted"}
+    )
+    known = consumer.list_topics(timeout=10).topics
+    parts = [TopicPartition(name, number) for name in topics for number in known[name].partitions]
+    found = {f"{part.topic}/{part.partition}": consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts}
+    consumer.close()
+    return {place: end for place, end in found.items() if end}
