@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
@@ -73,19 +73,7 @@ class Cluster:
                 command[1:3] = ["-m", "proofs.crashing", crash[1], str(crash[2])]
             elif self._bug:
                 command[1:3] = ["-m", "proofs.planting", self._bug]
-            with self.log.open("ab") as log:
-                begun = _starter.submit(
-                    subprocess.Popen,
-                    command,
-                    cwd=self._deployment.folder,
-                    env=self._deployment.environment(**self.environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    preexec_fn=die_with_parent,
-                )
-                self._processes.append(begun.result())
+            self._processes.append(_launch(command, self._deployment, self.environment, self.log))
 
     @property
     def pids(self) -> list[int]:
@@ -195,17 +183,7 @@ class Supervised:
         command = [sys.executable, "-m", "cli.main", "run", "--processes", str(processes), "--recovery-dir"]
         command += [str(self.store), "--snapshot-interval", str(snapshot_seconds)]
         prepare_store(self.store, STORE_PARTS)
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                cwd=deployment.folder,
-                env=deployment.environment(**(environment or {})),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509  (one system call, prepared before the fork)
-            )
+        self._process = _launch(command, deployment, environment or {}, self.log)
 
     def pids(self) -> list[int]:
         """The processes of the dataflow."""
@@ -258,6 +236,24 @@ class Keeper:
                     return
                 self._cluster.start(self._processes)
                 self.restarts += 1
+
+
+def _launch(
+    command: Sequence[str], deployment: Deployment, environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        begun = _starter.submit(
+            subprocess.Popen,
+            command,
+            cwd=deployment.folder,
+            env=deployment.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        return begun.result()
 
 
 def _catches(pid: int, number: signal.Signals) -> bool:
