@@ -13,6 +13,8 @@ _LOWEST: Final = 10_000
 """Below it are services that may only not have been started yet."""
 
 _SHARES: Final = 32
+"""Processes whose numbers differ by less have no port in common."""
+
 _TRIES: Final = 1_000
 
 

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
+from broker.cluster import ends_now, places
+from broker.topics import preflight
+from detection.settings import Settings
 from tests.conftest import Broker
 
 
@@ -42,17 +45,12 @@ def read_all(
     assert not [str(message.error()) for message in messages if message.error()]
     assert enough(messages), (
         f"expected {number} records in {list(topics)} within {seconds:g} s, got {len(messages)}; "
-        f"ends with what is not committed: {_ends(broker, topics)}"
+        f"where the topics end, with what is not committed: {_ends(broker, topics)}"
     )
     return messages
 
 
 def _ends(broker: Broker, topics: Iterable[str]) -> dict[str, int]:
-    consumer = Consumer(
-        {"bootstrap.servers": broker.address, "group.id": "nobody", "isolation.level": "read_uncommitted"}
-    )
-    known = consumer.list_topics(timeout=10).topics
-    parts = [TopicPartition(name, number) for name in topics for number in known[name].partitions]
-    found = {f"{part.topic}/{part.partition}": consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts}
-    consumer.close()
-    return {place: end for place, end in found.items() if end}
+    settings = Settings(kafka_broker_url=broker.address)
+    ends = ends_now(settings, places(preflight(settings, topics)))
+    return {place: end for place, end in ends.items() if end}

@@ -107,6 +107,7 @@ def scene(tmp_path: Path, kafka: Broker, new_topic: Callable[..., str]) -> Itera
     made = Scene(tmp_path, kafka, new_topic)
     yield made
     made.end()
+    sys.stdout.write(made.log())  # pytest shows it where the test failed
 
 
 def title(number: int) -> str:
